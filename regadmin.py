@@ -1,0 +1,3 @@
+from regadmin.__main__ import main
+
+raise SystemExit(main())

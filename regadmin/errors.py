@@ -1,0 +1,61 @@
+"""The error tree. A service raises one of these; the doors turn it into a status and a body.
+
+A denied decision is a value, not an error: see `decisions.Decision`.
+"""
+
+
+class Error(Exception):
+    """Something the person on the other side can be told about. `message` is safe to show."""
+
+    def __init__(self, message: str):
+        super().__init__(message)
+        self.message = message
+
+
+class Malformed(Error):
+    """The request itself cannot be read: bad JSON, bad scope, bad parameter (400)."""
+
+
+class Unauthenticated(Error):
+    """No credentials, or wrong ones (401)."""
+
+
+class Forbidden(Error):
+    """Known, but not allowed (403)."""
+
+
+class NotFound(Error):
+    """No such thing, or none that this person may see (404)."""
+
+
+class Conflict(Error):
+    """It contradicts what is stored or running (409)."""
+
+
+class Invalid(Error):
+    """A field holds what it cannot hold (422). `fields` maps each field's name to its sentence."""
+
+    def __init__(self, fields: dict[str, str]):
+        super().__init__("; ".join(f"{name}: {text}" for name, text in fields.items()))
+        self.fields = fields
+
+
+class RegistryError(Error):
+    """The registry could not do what it was asked (502)."""
+
+
+class RegistryUnavailable(RegistryError):
+    """The registry does not answer, or answers garbage or 5xx; trying again later may help."""
+
+
+class RegistryRefused(RegistryError):
+    """The registry answered, and said no. `status` is its HTTP status, `code` its error code or ''."""
+
+    def __init__(self, message: str, status: int, code: str = ""):
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class Misconfigured(Error):
+    """The server cannot start like this: a bad option, certificate or store file (exit status 2)."""
