@@ -174,7 +174,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A signed-in browser or script."""
+    """A signed-in browser or script. `id` is random and secret."""
 
     id: str
     user_id: int
@@ -184,7 +184,10 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class SyncRun:
-    """One synchronisation of the index with the registry; `state` is running, complete, failed or interrupted."""
+    """One synchronisation of the index with the registry.
+
+    `state` is running, complete, failed or interrupted.
+    """
 
     id: int
     trigger: str
@@ -198,6 +201,16 @@ class SyncRun:
     updated: int
     removed: int
     errors: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asks for a change, and from where; kept in the activity."""
+
+    login: str
+    address: str = ""
+    session_id: str = ""
+    """The session that he asks in, which survives a change of his own password."""
 
 
 @dataclass(frozen=True, slots=True)

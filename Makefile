@@ -1,0 +1,30 @@
+# Everything that a fresh Debian machine needs is installed by these targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TOOLS := docker-registry skopeo
+
+.PHONY: demo test check tools clean
+
+demo: $(STAMP)
+	$(BIN)/regadmin demo
+
+test: $(STAMP) tools
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest -q tests/test_floors.py tests/test_options.py
+
+$(STAMP): setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV) || { contrib/install python3-venv && $(PYTHON) -m venv $(VENV); }
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+# What the tests run beside Python.
+tools:
+	@contrib/install $(TOOLS)
+
+clean:
+	rm -rf $(VENV) build *.egg-info

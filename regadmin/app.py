@@ -1,0 +1,245 @@
+"""The composition root: settings in, one WSGI application and its background work out."""
+
+import base64
+import logging
+import os
+import secrets
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+import certifi
+from bottle import Bottle
+
+from regadmin import assets
+from regadmin.certificates.keys import load_or_build
+from regadmin.certificates.signing import WARNING_DAYS
+from regadmin.entities import Event
+from regadmin.errors import Misconfigured
+from regadmin.options import Settings
+from regadmin.passwords import Passwords
+from regadmin.registry.client import RegistryClient
+from regadmin.scheduler import Timer, Worker
+from regadmin.services.events import Events
+from regadmin.services.groups import Groups
+from regadmin.services.indexing import Indexer
+from regadmin.services.repositories import Repositories
+from regadmin.services.rules import Rules
+from regadmin.services.sessions import Sessions
+from regadmin.services.synchronisation import Synchronisation
+from regadmin.services.tokens import OWN_SUBJECT, Tokens
+from regadmin.services.users import Users
+from regadmin.store import Store
+from regadmin.version import __version__
+from regadmin.web.access_log import AccessLog
+from regadmin.web.api.auth import AuthApi
+from regadmin.web.api.catalog import CatalogApi
+from regadmin.web.api.groups import GroupsApi
+from regadmin.web.api.openapi import OpenApi
+from regadmin.web.api.rules import RulesApi
+from regadmin.web.api.users import UsersApi
+from regadmin.web.guards import Guards
+from regadmin.web.notifications import Notifications
+from regadmin.web.pages.site import Site
+from regadmin.web.proxies import TrustedProxies
+from regadmin.web.realm import Realm
+from regadmin.web.surfaces import ApiSurface, error_handler
+
+USER_AGENT = f"regadmin/{__version__}"
+
+log = logging.getLogger(__name__)
+
+
+class App:
+    """All of the product over one store. Raises Misconfigured if it cannot work like this."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time):
+        self._settings = settings
+        self.store = Store(settings["store.embed.path"], clock)
+        self.users = Users(self.store, Passwords())
+        self.users.create_first_admin(settings["store.admin-password"])
+        self.groups = Groups(self.store)
+        self.rules = Rules(self.store)
+        self.sessions = self._sessions()
+        self.tokens = self._tokens(clock)
+        self.registry = self._registry()
+        indexer = Indexer(self.store, self.registry)
+        self.events = Events(self.store, self.registry, indexer, self._is_own)
+        self.synchronisation = Synchronisation(self.store, self.registry, indexer)
+        self.repositories = Repositories(self.store, self.rules, self.registry)
+        self.wsgi = self._wsgi()
+        self._timer = Timer()
+        self._inbox = Worker("inbox", self.events.apply_waiting)
+        self._first_sync = Worker("first synchronisation", self._synchronise_if_empty)
+
+    def start_background_work(self) -> None:
+        """The timer and the inbox; to be called in one process only."""
+        self.events.on_arrival = self._inbox.wake
+        self._timer.every(self._settings["registry.gc-interval"], self.synchronisation.run_by_timer)
+        self._timer.every(60, self._clean_up)
+        for thread in (self._timer, self._inbox, self._first_sync):
+            thread.start()
+
+    def stop_background_work(self) -> None:
+        for thread in (self._timer, self._inbox, self._first_sync):
+            thread.stop()
+
+    def _clean_up(self) -> None:
+        self.events.forget_old()
+        self.store.sessions.delete_expired()
+
+    def _synchronise_if_empty(self) -> bool:
+        self.synchronisation.run_if_empty()
+        return True
+
+    def _sessions(self) -> Sessions:
+        settings = self._settings
+        secret = settings["auth.token-secret"] or _kept_secret(Path(settings["store.embed.path"] + ".secret"))
+        return Sessions(
+            self.store,
+            secret,
+            settings["auth.jwt-issuer"],
+            settings["auth.jwt-ttl"],
+            settings["auth.cookie-ttl"],
+        )
+
+    def _tokens(self, clock: Callable[[], float]) -> Tokens:
+        settings = self._settings
+        signing_key = load_or_build(
+            Path(settings["registry.certs.key"]),
+            Path(settings["registry.certs.public-key"]),
+            Path(settings["registry.certs.ca-root"]),
+            list(settings["registry.certs.fqdn"]),
+            list(settings["registry.certs.ip"]),
+            clock,
+        )
+        days_left = signing_key.days_left(self.store.now())
+        if days_left < WARNING_DAYS:
+            log.warning("the certificate that signs tokens ends in %s days; replace it", days_left)
+        return Tokens(
+            self.store,
+            signing_key,
+            settings["registry.issuer"],
+            settings["registry.service"],
+            settings["registry.token-ttl"],
+        )
+
+    def _registry(self) -> RegistryClient:
+        settings = self._settings
+        base_url = f"{settings['registry.host']}:{settings['registry.port']}"
+        verify = base_url.startswith("https:") and not settings["registry.https-insecure"]
+        if verify:
+            verify = self._trusted_authorities()
+        return RegistryClient(base_url, self._authorize, verify=verify, user_agent=USER_AGENT)
+
+    def _trusted_authorities(self) -> str:
+        """A bundle of the public authorities, our own certificate and the one that the owner named."""
+        own = [self._settings["registry.certs.ca-root"], self._settings["registry.https-certs"]]
+        self._bundle = tempfile.NamedTemporaryFile(suffix=".pem")  # noqa: SIM115 - lives as long as the App
+        for path in filter(None, [certifi.where(), *own]):
+            try:
+                self._bundle.write(Path(path).read_bytes() + b"\n")
+            except OSError as error:
+                raise Misconfigured(f"certificate {path}: {error.strerror}") from None
+        self._bundle.flush()
+        return self._bundle.name
+
+    def _authorize(self, scopes: tuple[str, ...]) -> str:
+        if self._settings["registry.auth-type"] == "token":
+            return self.tokens.own_authorization(scopes)
+        credentials = f"{self._settings['registry.login']}:{self._settings['registry.password']}"
+        return "Basic " + base64.b64encode(credentials.encode()).decode()
+
+    def _is_own(self, event: Event) -> bool:
+        """In basic mode the registry's login may be a person's too, so the client's name counts as well."""
+        if self._settings["registry.auth-type"] == "token":
+            return event.actor == OWN_SUBJECT
+        return event.actor == self._settings["registry.login"] and event.user_agent == USER_AGENT
+
+    def _origins(self) -> list[str]:
+        settings = self._settings
+        is_plain = settings["ssl.type"] == "none"
+        scheme, port = ("http", settings["port"]) if is_plain else ("https", settings["ssl.port"])
+        host = settings["hostname"] if "://" in settings["hostname"] else f"{scheme}://{settings['hostname']}"
+        return [host, f"{host}:{port}", *filter(None, [settings["dev-host"]])]
+
+    def _wsgi(self) -> Callable:
+        guards = Guards(self.users, self.sessions, is_secure=self._settings["ssl.type"] != "none")
+        bottle = Bottle(autojson=False)
+        api_routes = [
+            *AuthApi(guards).routes(),
+            *UsersApi(self.users).routes(),
+            *GroupsApi(self.groups).routes(),
+            *RulesApi(self.rules).routes(),
+            *CatalogApi(self.repositories, self.synchronisation).routes(),
+            *Notifications(self.events).routes(),
+        ]
+        realm = Realm(guards, self.tokens)
+        documented = [*api_routes, *realm.routes()]
+        api = ApiSurface(guards, self._origins())
+        api.install(bottle, [*api_routes, *OpenApi(documented).routes()])
+        for route in realm.routes():
+            bottle.route(route.path, route.method, route.handler)
+        bottle.route("/ping", "GET", lambda: "pong")
+        site = Site(
+            guards=guards,
+            users=self.users,
+            repositories=self.repositories,
+            rules=self.rules,
+            templates=assets.directory("templates"),
+            static=assets.StaticFiles(assets.directory("static")),
+            registry_host=self._settings["registry.public"] or self._default_public_name(),
+        )
+        site.install(bottle)
+        bottle.default_error_handler = error_handler(api, site.show_error)
+        wsgi = TrustedProxies(bottle, self._settings["trusted-proxies"])
+        return AccessLog(wsgi, *self._access_loggers())
+
+    def _default_public_name(self) -> str:
+        return f"{self._settings['registry.host'].partition('://')[2]}:{self._settings['registry.port']}"
+
+    def _access_loggers(self) -> tuple[logging.Logger | None, logging.Logger | None]:
+        """For the combined format in a file, and for the short one on standard output."""
+        settings = self._settings
+        file = short = None
+        if settings["logger.enabled"]:
+            path, size = settings["logger.file"], settings["logger.max-size"]
+            try:
+                file = RotatingFileHandler(path, maxBytes=size, backupCount=settings["logger.max-backups"])
+            except OSError as error:
+                raise Misconfigured(f"logger.file {path}: {error.strerror}") from None
+        if settings["logger.stdout"]:
+            short = logging.StreamHandler(sys.stdout)
+        return _access_logger(file), _access_logger(short)
+
+
+def _access_logger(handler: logging.Handler | None) -> logging.Logger | None:
+    """A logger of its own, outside the tree of loggers, so that two applications do not share it."""
+    if not handler:
+        return None
+    logger = logging.Logger("access")
+    logger.addHandler(handler)
+    return logger
+
+
+def _kept_secret(path: Path) -> str:
+    """The secret that sessions are signed with, made once and kept beside the store."""
+    try:
+        if not path.exists():
+            draft = path.with_name(f"{path.name}.{os.getpid()}")
+            with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+                file.write(secrets.token_hex(32))
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                os.link(draft, path)
+            except FileExistsError:
+                pass
+            finally:
+                draft.unlink()
+        return path.read_text()
+    except OSError as error:
+        raise Misconfigured(f"secret {path}: {error.strerror}") from None

@@ -1,0 +1,77 @@
+"""Passwords: bcrypt, and a cache of credentials that were verified a moment ago."""
+
+import hashlib
+import hmac
+import secrets
+import threading
+import time
+from collections import OrderedDict
+
+import bcrypt
+
+from regadmin.errors import Invalid
+
+MIN_BYTES, MAX_BYTES = 6, 72
+COST = 10
+
+
+def check(password: str, field: str = "password") -> None:
+    """Raise Invalid if nobody may choose this password."""
+    if not MIN_BYTES <= len(password.encode()) <= MAX_BYTES:
+        raise Invalid({field: f"must be {MIN_BYTES} to {MAX_BYTES} bytes long"})
+    if "\0" in password:
+        raise Invalid({field: "must not hold a zero character"})
+
+
+class Passwords:
+    """Hashes and verifies. Verified credentials are remembered for `ttl` seconds, at most `size` of them.
+
+    The key of the memory is a keyed digest of password and stored hash: the password itself is never kept,
+    and a changed hash is another key. Failures are not remembered.
+    """
+
+    def __init__(self, cost: int = COST, ttl: float = 300, size: int = 10_000, clock=time.monotonic):
+        self._cost = cost
+        self._ttl, self._size, self._clock = ttl, size, clock
+        self._key = secrets.token_bytes(32)
+        self._verified: OrderedDict[bytes, float] = OrderedDict()
+        self._flights: dict[bytes, threading.Lock] = {}
+        self._lock = threading.Lock()
+        self._dummy = self.hash(secrets.token_hex(16))
+
+    def hash(self, password: str) -> str:
+        return bcrypt.hashpw(password.encode(), bcrypt.gensalt(self._cost)).decode()
+
+    def verify(self, password: str, stored: str | None) -> bool:
+        """Tell whether the password belongs to the stored hash; None takes as long and is never true."""
+        key = hmac.digest(self._key, b"%s\0%s" % (password.encode(), (stored or "").encode()), hashlib.sha256)
+        if self._is_remembered(key):
+            return True
+        with self._flight(key):
+            return self._is_remembered(key) or self._compute(password, stored, key)
+
+    def _compute(self, password: str, stored: str | None, key: bytes) -> bool:
+        # Longer passwords cannot have been set; bcrypt would refuse or cut them.
+        given = password.encode()[:MAX_BYTES] if "\0" not in password else b""
+        equal = bcrypt.checkpw(given, (stored or self._dummy).encode())
+        if not equal or stored is None or given != password.encode():
+            return False
+        with self._lock:
+            self._verified[key] = self._clock() + self._ttl
+            while len(self._verified) > self._size:
+                self._verified.popitem(last=False)
+        return True
+
+    def _is_remembered(self, key: bytes) -> bool:
+        with self._lock:
+            until = self._verified.get(key)
+            if until is not None and until <= self._clock():
+                del self._verified[key]
+        return until is not None and until > self._clock()
+
+    def _flight(self, key: bytes) -> threading.Lock:
+        """One computation per key: a burst of the same cold credentials waits for the first of them."""
+        with self._lock:
+            if len(self._flights) > self._size:
+                self._flights.clear()
+            return self._flights.setdefault(key, threading.Lock())

@@ -1,0 +1,66 @@
+"""What happens by itself: the timer and the worker that applies notifications."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+import schedule
+
+log = logging.getLogger(__name__)
+
+_TICK = 1.0
+_RETRY = 3.0
+"""Seconds until waiting notifications are tried again while the registry is away."""
+
+
+class Timer(threading.Thread):
+    """Runs jobs at intervals, in a thread of its own. A job that fails is logged and runs again."""
+
+    def __init__(self) -> None:
+        super().__init__(name="timer", daemon=True)
+        self._schedule = schedule.Scheduler()
+        self._stopped = threading.Event()
+
+    def every(self, minutes: int, job: Callable[[], object]) -> None:
+        self._schedule.every(minutes).minutes.do(_guarded(job))
+
+    def run(self) -> None:
+        while not self._stopped.wait(_TICK):
+            self._schedule.run_pending()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+
+class Worker(threading.Thread):
+    """Calls `work` when woken, once at the start, and again after a while when it returns False."""
+
+    def __init__(self, name: str, work: Callable[[], bool]):
+        super().__init__(name=name, daemon=True)
+        self._work = _guarded(work)
+        self._woken = threading.Event()
+        self._is_stopped = False
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def run(self) -> None:
+        while not self._is_stopped:
+            self._woken.clear()
+            is_done = self._work()
+            self._woken.wait(None if is_done else _RETRY)
+
+    def stop(self) -> None:
+        self._is_stopped = True
+        self._woken.set()
+
+
+def _guarded(job: Callable[[], object]) -> Callable[[], object]:
+    def run() -> object:
+        try:
+            return job()
+        except Exception:
+            log.exception("%s failed", getattr(job, "__qualname__", job))
+            return False
+
+    return run

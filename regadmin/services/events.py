@@ -1,0 +1,147 @@
+"""Notifications of the registry: kept at once, applied to the index afterwards and in order.
+
+An event is a hint; the registry is the truth. A push makes us look, and nothing leaves the index before the
+registry has confirmed that it is gone.
+"""
+
+import logging
+from collections.abc import Callable
+
+from regadmin.entities import Event, User
+from regadmin.errors import Error, NotFound, RegistryUnavailable
+from regadmin.registry.client import RegistryClient
+from regadmin.registry.events import parse_envelope, parse_event
+from regadmin.registry.references import is_repository
+from regadmin.services.indexing import Indexer
+from regadmin.store import Store
+from regadmin.store.inbox import Notification
+
+log = logging.getLogger(__name__)
+
+_BATCH = 100
+_ATTEMPTS = 5
+_REMEMBERED = 7 * 24 * 3600
+"""Seconds for which an applied event is remembered, so that its duplicate is recognised."""
+
+
+class Events:
+    """`is_own` tells the events that our own requests cause."""
+
+    def __init__(self, store: Store, registry: RegistryClient, indexer: Indexer, is_own: Callable[[Event], bool]):
+        self._store = store
+        self._registry = registry
+        self._indexer = indexer
+        self._is_own = is_own
+        self.on_arrival: Callable[[], None] = lambda: None
+
+    def record(self, body: bytes, posted_by: User) -> int:
+        """Keep the envelope's events and return how many were new. Raises Malformed.
+
+        Once this returns nothing is lost any more; applying comes later.
+        """
+        added = self._store.inbox.add(parse_envelope(body), posted_by.login)
+        self.on_arrival()
+        return added
+
+    def apply_waiting(self) -> bool:
+        """Apply what waits, oldest first. False: the registry is away, so try again later."""
+        while waiting := self._store.inbox.waiting(_BATCH):
+            for notification in waiting:
+                if not self._apply(notification):
+                    return False
+        return True
+
+    def forget_old(self) -> None:
+        self._store.inbox.forget(self._store.now() - _REMEMBERED)
+
+    def _apply(self, notification: Notification) -> bool:
+        try:
+            self._dispatch(notification, parse_event(notification.body))
+        except RegistryUnavailable as error:
+            self._store.inbox.mark_failed(notification.id, error.message)
+            if notification.attempts + 1 < _ATTEMPTS or not self._registry_answers():
+                return False
+            self._set_aside(notification, error.message)
+        except Error as error:
+            self._set_aside(notification, error.message)
+        return True
+
+    def _set_aside(self, notification: Notification, why: str) -> None:
+        """One event that cannot be applied must not hold up the others; a synchronisation mends the rest."""
+        log.warning("event %s could not be applied: %s", notification.id, why)
+        self._store.inbox.mark_kept(notification.id, why)
+
+    def _registry_answers(self) -> bool:
+        try:
+            self._registry.ping()
+        except Error:
+            return False
+        return True
+
+    def _dispatch(self, notification: Notification, event: Event) -> None:
+        apply = {"push": self._push, "pull": self._pull, "delete": self._delete}.get(event.action)
+        if apply and is_repository(event.repository) and _is_about_manifest(event):
+            apply(notification, event)
+        else:
+            self._store.inbox.mark_kept(notification.id, "nothing to do")
+
+    def _push(self, notification: Notification, event: Event) -> None:
+        name, repositories = event.repository, self._store.repositories
+        known = event.digest if repositories.has_manifest(name, event.digest) else ""
+        fetched, digest = None, known
+        if not known or event.tag:
+            try:
+                fetched = self._indexer.fetch(name, event.tag or event.digest, known)
+            except NotFound:
+                self._store.inbox.mark_applied(notification.id, "gone before it was looked up")
+                return
+            digest = fetched.digest if fetched else known
+        with self._store.transaction():
+            if fetched:
+                self._indexer.save(name, fetched)
+            if event.tag:
+                repositories.point_tag(name, event.tag, digest)
+            if digest == event.digest:
+                repositories.record_push(name, event.tag, digest, event.timestamp, event.actor)
+            repositories.refresh([name])
+            self._note(event)
+            self._store.inbox.mark_applied(notification.id, "pushed")
+
+    def _pull(self, notification: Notification, event: Event) -> None:
+        with self._store.transaction():
+            if event.method == "HEAD" or self._is_own(event):
+                self._store.inbox.mark_applied(notification.id, "not counted")
+                return
+            self._store.repositories.record_pull(event.repository, event.tag, event.digest, event.timestamp)
+            self._note(event)
+            self._store.inbox.mark_applied(notification.id, "counted")
+
+    def _delete(self, notification: Notification, event: Event) -> None:
+        known = self._store.repositories.tag_digest(event.repository, event.tag) if event.tag else event.digest
+        is_gone = self._is_gone(event.repository, event.tag or event.digest, known)
+        with self._store.transaction():
+            if is_gone and event.tag:
+                self._store.repositories.remove_tag(event.repository, event.tag)
+            elif is_gone:
+                self._store.repositories.remove_manifest(event.repository, event.digest)
+            self._note(event)
+            self._store.inbox.mark_applied(notification.id, "removed" if is_gone else "still there")
+
+    def _is_gone(self, repository: str, reference: str, known: str) -> bool:
+        try:
+            self._registry.manifest(repository, reference, unless=known)
+        except NotFound:
+            return True
+        return False
+
+    def _note(self, event: Event) -> None:
+        reference = f":{event.tag}" if event.tag else f"@{event.digest}"
+        if not self._is_own(event):
+            self._store.activity.add(
+                event.action, event.actor, event.repository + reference, event.address, at=event.timestamp
+            )
+
+
+def _is_about_manifest(event: Event) -> bool:
+    """Blobs are notified too. A deletion names no media type, and a deleted tag no digest either."""
+    return bool(event.tag or event.digest) and "octet-stream" not in event.media_type

@@ -1,0 +1,72 @@
+"""Groups of users."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import asdict, replace
+
+from regadmin.entities import DEFAULT_GROUP_ID, Actor, Group, Page
+from regadmin.errors import Conflict, Invalid, NotFound
+from regadmin.store import Store
+from regadmin.store.listing import Listing
+
+MAX_TEXT = 255
+
+
+class Groups:
+    def __init__(self, store: Store):
+        self._store = store
+
+    def list(self, listing: Listing) -> Page:
+        return self._store.groups.list(listing)
+
+    def find(self, group_id: int) -> Group:
+        group = self._store.groups.find(group_id)
+        if not group:
+            raise NotFound(f"there is no group {group_id}")
+        return group
+
+    def create(self, by: Actor, name: str = "", description: str = "") -> Group:
+        """Raises Invalid and Conflict."""
+        _check(name, description)
+        with self._store.transaction():
+            try:
+                group = self._store.groups.create(name, description)
+            except sqlite3.IntegrityError:
+                raise Conflict(f"name: {name} is taken") from None
+            self._store.activity.add("group created", by.login, name, by.address, asdict(group))
+            return group
+
+    def update(self, group_id: int, by: Actor, **fields) -> Group:
+        """Change the given fields. Raises Invalid, Conflict and NotFound."""
+        with self._store.transaction():
+            old = self.find(group_id)
+            new = replace(old, **fields)
+            _check(new.name, new.description)
+            try:
+                self._store.groups.update(new)
+            except sqlite3.IntegrityError:
+                raise Conflict(f"name: {new.name} is taken") from None
+            details = {"before": asdict(old), "after": asdict(new)}
+            self._store.activity.add("group changed", by.login, new.name, by.address, details)
+            return new
+
+    def delete(self, group_id: int, by: Actor) -> Group:
+        """Its rules go with it; its members stay. Raises NotFound and Conflict."""
+        with self._store.transaction():
+            group = self.find(group_id)
+            if group_id == DEFAULT_GROUP_ID:
+                raise Conflict(f"the group {group.name} is the one of users without another; it stays")
+            self._store.groups.delete(group_id)
+            self._store.activity.add("group deleted", by.login, group.name, by.address, asdict(group))
+            return group
+
+
+def _check(name: str, description: str) -> None:
+    wrong = {}
+    if not 0 < len(name) <= MAX_TEXT or not name.isprintable() or name != name.strip():
+        wrong["name"] = f"must hold 1 to {MAX_TEXT} printable characters, without spaces around them"
+    if len(description) > 10 * MAX_TEXT:
+        wrong["description"] = f"must hold at most {10 * MAX_TEXT} characters"
+    if wrong:
+        raise Invalid(wrong)

@@ -1,0 +1,78 @@
+"""Repositories, tags and manifests, as one person may see and delete them."""
+
+from __future__ import annotations
+
+from regadmin.entities import Actor, Page, Repository, User
+from regadmin.errors import NotFound, RegistryUnavailable
+from regadmin.registry.client import RegistryClient
+from regadmin.services.rules import Rules
+from regadmin.store import Store
+from regadmin.store.listing import Listing
+
+
+class Repositories:
+    def __init__(self, store: Store, rules: Rules, registry: RegistryClient):
+        self._store = store
+        self._rules = rules
+        self._registry = registry
+
+    def list(self, user: User | None, listing: Listing) -> Page:
+        """Repositories that the user may pull; None is an anonymous visitor."""
+        return self._store.repositories.list(listing, self._rules.visible(user))
+
+    def list_tags(self, user: User | None, listing: Listing) -> Page:
+        """Tags of the repositories that the user may pull."""
+        return self._store.repositories.list_tags(listing, self._rules.visible(user))
+
+    def find(self, user: User | None, name: str) -> Repository:
+        """Raises NotFound, in the same words, whether there is none or he may not see it."""
+        repository = self._store.repositories.find(name)
+        if not repository or not self._may_see(user, name):
+            raise NotFound(f"there is no repository {name}")
+        return repository
+
+    def document(self, name: str, digest: str) -> bytes:
+        """A manifest's bytes, for somebody who was shown the manifest. Raises NotFound."""
+        raw = self._store.repositories.document(name, digest)
+        if raw is None:
+            raise NotFound(f"there is no manifest {digest} in {name}")
+        return raw
+
+    def blob(self, user: User | None, name: str, digest: str) -> bytes:
+        """An image configuration, from the index or else from the registry. Raises NotFound and RegistryError."""
+        self.find(user, name)
+        return self._store.repositories.config(name, digest) or self._registry.blob(name, digest)
+
+    def delete_manifest(self, name: str, digest: str, by: Actor) -> None:
+        """Delete the image with all its tags, first in the registry. Raises NotFound and RegistryError."""
+        is_known = self._store.repositories.has_manifest(name, digest)
+        try:
+            self._registry.delete_manifest(name, digest)
+        except NotFound:
+            if not is_known:
+                raise
+        with self._store.transaction():
+            self._store.repositories.remove_manifest(name, digest)
+            self._store.activity.add("delete", by.login, f"{name}@{digest}", by.address)
+
+    def delete_tag(self, name: str, tag: str, by: Actor) -> None:
+        """Remove only the tag; the image and its other tags stay. Raises NotFound and RegistryError."""
+        is_known = bool(self._store.repositories.tag_digest(name, tag))
+        try:
+            self._registry.delete_tag(name, tag)
+        except NotFound:
+            if not is_known:
+                raise
+        with self._store.transaction():
+            self._store.repositories.remove_tag(name, tag)
+            self._store.activity.add("delete", by.login, f"{name}:{tag}", by.address)
+
+    def check_registry(self) -> None:
+        """Raises RegistryUnavailable if the registry does not answer as one."""
+        ping = self._registry.ping()
+        if ping.status not in (200, 401):
+            raise RegistryUnavailable(f"the registry answers {ping.status} to /v2/")
+
+    def _may_see(self, user: User | None, name: str) -> bool:
+        visible = self._rules.visible(user)
+        return visible is None or visible(name)

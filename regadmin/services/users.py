@@ -1,0 +1,163 @@
+"""Accounts: who there is, and whether he is who he says."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import replace
+
+from regadmin import passwords
+from regadmin.entities import DEFAULT_GROUP_ID, Actor, Group, Page, Role, User
+from regadmin.errors import Conflict, Invalid, NotFound, Unauthenticated
+from regadmin.passwords import Passwords
+from regadmin.store import Store
+from regadmin.store.listing import Listing
+
+DEFAULT_LOGIN = DEFAULT_PASSWORD = "admin"
+MAX_LOGIN, MAX_TEXT = 64, 255
+CHANGEABLE = ("login", "name", "role", "is_blocked", "description")
+
+
+class Users:
+    def __init__(self, store: Store, hasher: Passwords):
+        self._store = store
+        self._hasher = hasher
+
+    def create_first_admin(self, password: str) -> None:
+        """Make the account `admin` if there is no user at all.
+
+        A password that nobody may choose, as the default is, must be changed before anything else.
+        """
+        with self._store.transaction():
+            if self._store.users.list(Listing(limit=1)).total:
+                return
+            must_change = len(password.encode()) < passwords.MIN_BYTES or password == DEFAULT_PASSWORD
+            admin = User(0, DEFAULT_LOGIN, "Administrator", Role.ADMIN, must_change_password=must_change)
+            group = self._store.groups.find(DEFAULT_GROUP_ID)
+            self._store.users.create(replace(admin, groups=(group,)), self._hasher.hash(password))
+
+    def authenticate(self, login: str, password: str) -> User:
+        """The user with these credentials.
+
+        Raises Unauthenticated, with one message and after the same time, for an unknown login, a wrong
+        password and a blocked user.
+        """
+        found = self._store.users.find_login(login)
+        is_right = self._hasher.verify(password, found[1] if found else None)
+        if not found or not is_right or found[0].is_blocked:
+            raise Unauthenticated("wrong login or password")
+        return found[0]
+
+    def list(self, listing: Listing) -> Page:
+        return self._store.users.list(listing)
+
+    def find(self, user_id: int) -> User:
+        user = self._store.users.find(user_id)
+        if not user:
+            raise NotFound(f"there is no user {user_id}")
+        return user
+
+    def create(self, by: Actor, password: str, group_ids: Iterable[int] = (), **fields) -> User:
+        """`fields` are those of the entity User. Raises Invalid and Conflict."""
+        user = User(**{"id": 0, "name": fields.get("login", ""), "role": Role.USER} | fields)
+        _check(user)
+        passwords.check(password)
+        hashed = self._hasher.hash(password)
+        with self._store.transaction():
+            user = replace(user, groups=self._groups(group_ids))
+            try:
+                created = self._store.users.create(user, hashed)
+            except sqlite3.IntegrityError:
+                raise Conflict(f"login: {user.login} is taken") from None
+            self._store.activity.add("user created", by.login, user.login, by.address, _row(created))
+            return created
+
+    def update(
+        self, user_id: int, by: Actor, password: str = "", group_ids: Iterable[int] | None = None, **fields
+    ) -> User:
+        """Change the given fields; an empty password keeps the old one.
+
+        Raises Invalid, Conflict and NotFound; Conflict too if it would take the last admin's rights, or his
+        own from the one who asks.
+        """
+        if password:
+            passwords.check(password)
+        hashed = self._hasher.hash(password) if password else ""
+        with self._store.transaction():
+            old = self.find(user_id)
+            groups = old.groups if group_ids is None else self._groups(group_ids)
+            new = replace(old, **fields, groups=groups)
+            _check(new)
+            self._refuse_lock_out(old, new, by)
+            try:
+                new = self._store.users.update(new)
+            except sqlite3.IntegrityError:
+                raise Conflict(f"login: {new.login} is taken") from None
+            if hashed:
+                self._store.users.set_password(user_id, hashed)
+            if hashed or new.is_blocked:
+                self._store.sessions.delete_of(user_id, keep=by.session_id if by.login == old.login else "")
+            details = {"before": _row(old), "after": _row(new), "password changed": bool(hashed)}
+            self._store.activity.add("user changed", by.login, new.login, by.address, details)
+            return self.find(user_id)
+
+    def change_password(self, user: User, old: str, new: str, by: Actor) -> None:
+        """His own password, by himself. Ends his other sessions. Raises Invalid.
+
+        The default password need not be given again: everybody knows it, and he has just signed in with it.
+        """
+        passwords.check(new, "new")
+        found = self._store.users.find_login(user.login)
+        if not user.must_change_password and not self._hasher.verify(old, found[1] if found else None):
+            raise Invalid({"old": "is not the current password"})
+        if new in (old, user.login):
+            raise Invalid({"new": "must differ from the present password and from the login"})
+        hashed = self._hasher.hash(new)
+        with self._store.transaction():
+            self._store.users.set_password(user.id, hashed)
+            self._store.sessions.delete_of(user.id, keep=by.session_id)
+            self._store.activity.add("password changed", by.login, user.login, by.address)
+
+    def delete(self, user_id: int, by: Actor) -> User:
+        """His rules and sessions go with him. Raises NotFound and Conflict."""
+        with self._store.transaction():
+            user = self.find(user_id)
+            self._refuse_lock_out(user, replace(user, is_blocked=True), by)
+            self._store.users.delete(user_id)
+            self._store.activity.add("user deleted", by.login, user.login, by.address, _row(user))
+            return user
+
+    def _groups(self, group_ids: Iterable[int]) -> tuple[Group, ...]:
+        wanted = list(dict.fromkeys(group_ids)) or [DEFAULT_GROUP_ID]
+        groups = [self._store.groups.find(group_id) for group_id in wanted]
+        if None in groups:
+            raise Invalid({"group": f"there is no group {wanted[groups.index(None)]}"})
+        return tuple(groups)
+
+    def _refuse_lock_out(self, old: User, new: User, by: Actor) -> None:
+        loses = old.is_admin and not old.is_blocked and (new.is_blocked or not new.is_admin)
+        if loses and old.login == by.login:
+            raise Conflict("you cannot delete, block or demote yourself; ask another admin")
+        if loses and self._store.users.count_active_admins() <= 1:
+            raise Conflict("this is the last admin; make another one first")
+
+
+def _check(user: User) -> None:
+    wrong = {}
+    if not 0 < len(user.login) <= MAX_LOGIN or user.login != user.login.strip():
+        wrong["login"] = f"must hold 1 to {MAX_LOGIN} characters, without spaces around them"
+    elif ":" in user.login or not user.login.isprintable():
+        wrong["login"] = "must not hold a colon or control characters"
+    if not 0 < len(user.name) <= MAX_TEXT or not user.name.isprintable():
+        wrong["name"] = f"must hold 1 to {MAX_TEXT} characters, without control characters"
+    if user.role not in list(Role):
+        wrong["role"] = f"must be one of {', '.join(Role)}"
+    if len(user.description) > 10 * MAX_TEXT:
+        wrong["description"] = f"must hold at most {10 * MAX_TEXT} characters"
+    if wrong:
+        raise Invalid(wrong)
+
+
+def _row(user: User) -> dict:
+    row = {name: getattr(user, name) for name in CHANGEABLE}
+    return row | {"groups": [group.name for group in user.groups]}

@@ -1,0 +1,36 @@
+"""Everything that is kept, in one SQLite file. SQL lives here and nowhere else, one file a noun."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from regadmin.store.activity import ActivityStore
+from regadmin.store.database import Database
+from regadmin.store.groups import GroupStore
+from regadmin.store.inbox import InboxStore
+from regadmin.store.repositories import RepositoryStore
+from regadmin.store.rules import RuleStore
+from regadmin.store.sessions import SessionStore
+from regadmin.store.sync_runs import SyncRunStore
+from regadmin.store.users import UserStore
+
+
+class Store:
+    """The nouns over one database. Raises Misconfigured if the file cannot be used."""
+
+    def __init__(self, path: str | Path, clock: Callable[[], float] = time.time):
+        self.database = Database(path, clock)
+        self.transaction = self.database.transaction
+        self.now = self.database.now
+        self.users = UserStore(self.database)
+        self.groups = GroupStore(self.database)
+        self.rules = RuleStore(self.database)
+        self.sessions = SessionStore(self.database)
+        self.repositories = RepositoryStore(self.database)
+        self.inbox = InboxStore(self.database)
+        self.activity = ActivityStore(self.database)
+        self.sync_runs = SyncRunStore(self.database)
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        self.database.close()

@@ -1,0 +1,123 @@
+"""The SQLite file: one connection per thread, explicit transactions, numbered migrations."""
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+
+from regadmin.errors import Misconfigured
+
+BUSY_TIMEOUT = 10_000
+"""Milliseconds that a writer waits for another before it fails."""
+
+
+class Database:
+    """Hands out connections. Raises Misconfigured if the file cannot be opened, read or migrated."""
+
+    def __init__(self, path: str | Path, clock: Callable[[], float] = time.time):
+        self.path = Path(path)
+        self._clock = clock
+        self._local = threading.local()
+        self._open()
+
+    def now(self) -> int:
+        return int(self._clock())
+
+    def execute(self, sql: str, parameters: dict | tuple = ()) -> sqlite3.Cursor:
+        return self.connection.execute(sql, parameters)
+
+    def one(self, sql: str, parameters: dict | tuple = ()) -> sqlite3.Row | None:
+        return self.connection.execute(sql, parameters).fetchone()
+
+    def all(self, sql: str, parameters: dict | tuple = ()) -> list[sqlite3.Row]:
+        return self.connection.execute(sql, parameters).fetchall()
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """This thread's connection. A connection does not survive a fork, so the process counts too."""
+        if getattr(self._local, "pid", None) != os.getpid():
+            self._local.connection = self._connect()
+            self._local.pid = os.getpid()
+        return self._local.connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing. Inside another transaction of this thread it joins that one.
+
+        IMMEDIATE, because a transaction that reads first and writes later fails at once when another has
+        written in between, whatever the busy timeout is.
+        """
+        connection = self.connection
+        if connection.in_transaction:
+            yield
+            return
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        connection = self._local.__dict__.pop("connection", None)
+        self._local.pid = None
+        if connection:
+            connection.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        connection.row_factory = sqlite3.Row
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = FULL")
+        return connection
+
+    def _open(self) -> None:
+        if not self.path.parent.is_dir():
+            raise Misconfigured(f"store {self.path}: its directory does not exist; make it first")
+        try:
+            # Hashes and sessions are in it: nobody but the owner reads it, from its first byte on.
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+            self.execute("PRAGMA journal_mode = WAL")
+            self._migrate()
+        except sqlite3.DatabaseError as error:
+            self.close()
+            raise Misconfigured(f"store {self.path}: {error}; is it RegistryAdmin's file?") from None
+        except OSError as error:
+            raise Misconfigured(f"store {self.path}: {error.strerror}; the server must be able to write") from None
+
+    def _migrate(self) -> None:
+        scripts = sorted(p for p in files("regadmin.store.migrations").iterdir() if p.name.endswith(".sql"))
+        with self.transaction():
+            version = self.one("PRAGMA user_version")[0]
+            if version > len(scripts):
+                raise Misconfigured(f"store {self.path}: written by a newer version of RegistryAdmin")
+            if not version and self.one("SELECT 1 FROM sqlite_master"):
+                raise Misconfigured(f"store {self.path}: this SQLite file is not RegistryAdmin's")
+            for script in scripts[version:]:
+                self._run_script(script.read_text("utf-8"))
+            self.execute(f"PRAGMA user_version = {len(scripts)}")
+
+    def _run_script(self, text: str) -> None:
+        statement = ""
+        for line in text.splitlines(keepends=True):
+            statement += line
+            if sqlite3.complete_statement(statement):
+                self.execute(statement)
+                statement = ""
+
+
+def like(text: str | None) -> str | None:
+    """A LIKE pattern (ESCAPE '\\') for rows that contain the text; None for no condition."""
+    if not text:
+        return None
+    for character in "\\%_":
+        text = text.replace(character, "\\" + character)
+    return f"%{text}%"

@@ -1,0 +1,56 @@
+"""Groups of users."""
+
+import json
+import sqlite3
+
+from regadmin.entities import Group, Page
+from regadmin.store.database import Database, like
+from regadmin.store.listing import Listing, fetch
+
+_COLUMNS = "SELECT id, name, description "
+_WHERE = r"""
+FROM groups
+WHERE (:q IS NULL OR name LIKE :q ESCAPE '\' OR description LIKE :q ESCAPE '\')
+  AND (:ids IS NULL OR id IN (SELECT value FROM json_each(:ids)))
+  AND (:name IS NULL OR name = :name)
+"""
+_ORDERS = {"id": "id", "name": "name", "description": "description COLLATE NOCASE"}
+
+
+class GroupStore:
+    def __init__(self, database: Database):
+        self._database = database
+
+    def list(self, listing: Listing) -> Page:
+        ids = listing.filters.get("ids")
+        parameters = {
+            "q": like(listing.filters.get("q")),
+            "ids": None if ids is None else json.dumps(ids),
+            "name": listing.filters.get("name"),
+        }
+        return fetch(self._database, _COLUMNS, _WHERE, _ORDERS, listing, parameters, _group)
+
+    def find(self, group_id: int) -> Group | None:
+        row = self._database.one(_COLUMNS + "FROM groups WHERE id = ?", (group_id,))
+        return _group(row) if row else None
+
+    def create(self, name: str, description: str) -> Group:
+        """Raises sqlite3.IntegrityError if the name is taken."""
+        row = self._database.one(
+            "INSERT INTO groups (name, description) VALUES (?, ?) RETURNING *", (name, description)
+        )
+        return _group(row)
+
+    def update(self, group: Group) -> Group:
+        self._database.execute(
+            "UPDATE groups SET name = ?, description = ? WHERE id = ?", (group.name, group.description, group.id)
+        )
+        return group
+
+    def delete(self, group_id: int) -> None:
+        """Its rules and memberships go with it."""
+        self._database.execute("DELETE FROM groups WHERE id = ?", (group_id,))
+
+
+def _group(row: sqlite3.Row) -> Group:
+    return Group(row["id"], row["name"], row["description"])

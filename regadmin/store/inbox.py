@@ -1,0 +1,63 @@
+"""Notifications that arrived, in order, until they are applied and for a while after."""
+
+from typing import NamedTuple
+
+from regadmin.store.database import Database
+
+
+class Notification(NamedTuple):
+    id: int
+    body: bytes
+    attempts: int
+
+
+class InboxStore:
+    def __init__(self, database: Database):
+        self._database = database
+
+    def add(self, events: list[tuple[str, bytes]], posted_by: str) -> int:
+        """Keep (event id, body) pairs, all or none; duplicates are passed over. Returns how many were new."""
+        added = 0
+        with self._database.transaction():
+            for event_id, body in events:
+                added += self._database.execute(
+                    """
+                    INSERT INTO inbox (event_id, body, posted_by, received_at) VALUES (?, ?, ?, ?)
+                    ON CONFLICT (event_id) DO NOTHING
+                    """,
+                    (event_id, body, posted_by, self._database.now()),
+                ).rowcount
+        return added
+
+    def waiting(self, limit: int) -> list[Notification]:
+        """The oldest that are not applied yet."""
+        rows = self._database.all(
+            "SELECT id, body, attempts FROM inbox WHERE applied_at IS NULL ORDER BY id LIMIT ?", (limit,)
+        )
+        return [Notification(*row) for row in rows]
+
+    def count_waiting(self) -> int:
+        return self._database.one("SELECT count(*) FROM inbox WHERE applied_at IS NULL")[0]
+
+    def mark_applied(self, notification_id: int, outcome: str) -> None:
+        """The body is dropped once it is of no more use; `outcome` says what became of it."""
+        self._database.execute(
+            "UPDATE inbox SET applied_at = ?, outcome = ?, body = x'' WHERE id = ?",
+            (self._database.now(), outcome, notification_id),
+        )
+
+    def mark_kept(self, notification_id: int, outcome: str) -> None:
+        """Done, but the body stays for whoever wants to know what it was."""
+        self._database.execute(
+            "UPDATE inbox SET applied_at = ?, outcome = ? WHERE id = ?",
+            (self._database.now(), outcome, notification_id),
+        )
+
+    def mark_failed(self, notification_id: int, outcome: str) -> None:
+        self._database.execute(
+            "UPDATE inbox SET attempts = attempts + 1, outcome = ? WHERE id = ?", (outcome, notification_id)
+        )
+
+    def forget(self, before: int) -> None:
+        """Remove what was applied before that time."""
+        self._database.execute("DELETE FROM inbox WHERE applied_at < ?", (before,))

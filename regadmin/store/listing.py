@@ -1,0 +1,43 @@
+"""What lists have in common: a page of rows, in an allowed order, and how many there are in all."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from regadmin.entities import Page
+from regadmin.errors import Malformed
+from regadmin.store.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Which rows are wanted: `sort` is a column's public name, `limit` None means all."""
+
+    sort: str = ""
+    descending: bool = False
+    offset: int = 0
+    limit: int | None = None
+    filters: Mapping = field(default_factory=dict)
+
+
+def fetch(
+    database: Database,
+    select: str,
+    where: str,
+    orders: Mapping[str, str],
+    listing: Listing,
+    parameters: dict,
+    entity: Callable,
+) -> Page:
+    """Run a list query made of constants. `orders` is the allow-list of columns; its first is the default.
+
+    Raises Malformed for a column that is not in it.
+    """
+    if listing.sort and listing.sort not in orders:
+        raise Malformed(f"cannot sort by {listing.sort!r}; there are {', '.join(orders)}")
+    column = orders[listing.sort or next(iter(orders))]
+    order = " ORDER BY " + column + (" DESC" if listing.descending else " ASC") + ", 1"
+    limit = " LIMIT :limit OFFSET :offset"
+    bounds = {"limit": -1 if listing.limit is None else listing.limit, "offset": listing.offset}
+    total = database.one("SELECT count(*) " + where, parameters)[0]
+    rows = database.all(select + where + order + limit, parameters | bounds)
+    return Page([entity(row) for row in rows], total, listing.offset)

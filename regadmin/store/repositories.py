@@ -1,0 +1,419 @@
+"""The index: repositories, tags and manifests as the registry was last seen to hold them."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable
+
+from regadmin.entities import ImageConfig, Manifest, Page, Repository, Tag
+from regadmin.store.database import Database, like
+from regadmin.store.listing import Listing, fetch
+
+_REPOSITORY = """
+SELECT r.id, r.name, r.tag_count, r.size, r.pull_count, r.last_pulled_at, r.last_pushed_at, r.last_pushed_by
+"""
+_REPOSITORY_WHERE = r"""
+FROM repositories r
+WHERE (:q IS NULL OR r.name LIKE :q ESCAPE '\')
+  AND (:ids IS NULL OR r.id IN (SELECT value FROM json_each(:ids)))
+  AND (:name IS NULL OR r.name = :name)
+  AND (:is_filtered = 0 OR is_visible(r.name))
+"""
+_REPOSITORY_ORDERS = {
+    "name": "r.name",
+    "id": "r.id",
+    "tags": "r.tag_count",
+    "size": "r.size",
+    "pulls": "r.pull_count",
+    "pushed": "r.last_pushed_at",
+}
+_TAG = """
+SELECT t.id, r.name AS repository, t.name, m.digest, m.config_digest, m.media_type, m.kind, m.size,
+       m.platforms, t.pull_count, t.last_pulled_at, t.pushed_at, t.pushed_by, m.created_at, t.updated_at
+"""
+_TAG_WHERE = r"""
+FROM tags t JOIN repositories r ON r.id = t.repository_id JOIN manifests m ON m.id = t.manifest_id
+WHERE (:q IS NULL OR t.name LIKE :q ESCAPE '\' OR (:repository IS NULL AND r.name LIKE :q ESCAPE '\'))
+  AND (:ids IS NULL OR t.id IN (SELECT value FROM json_each(:ids)))
+  AND (:repository IS NULL OR r.name = :repository)
+  AND (:name IS NULL OR t.name = :name)
+  AND (:digest IS NULL OR m.digest = :digest)
+  AND (:is_filtered = 0 OR is_visible(r.name))
+"""
+_TAG_ORDERS = {
+    "name": "t.name",
+    "id": "t.id",
+    "repository_name": "r.name",
+    "digest": "m.digest",
+    "size": "m.size",
+    "pulls": "t.pull_count",
+    "pushed": "t.pushed_at",
+    "created": "m.created_at",
+    "timestamp": "t.updated_at",
+}
+
+Visible = Callable[[str], bool] | None
+"""Tells by its name whether a repository may be seen; None: all of them."""
+
+
+class RepositoryStore:
+    def __init__(self, database: Database):
+        self._database = database
+
+    # Reading
+
+    def list(self, listing: Listing, visible: Visible = None) -> Page:
+        parameters = self._parameters(listing, ("name",), visible)
+        return fetch(
+            self._database, _REPOSITORY, _REPOSITORY_WHERE, _REPOSITORY_ORDERS, listing, parameters, _repository
+        )
+
+    def list_tags(self, listing: Listing, visible: Visible = None) -> Page:
+        parameters = self._parameters(listing, ("repository", "name", "digest"), visible)
+        return fetch(self._database, _TAG, _TAG_WHERE, _TAG_ORDERS, listing, parameters, _tag)
+
+    def find(self, name: str) -> Repository | None:
+        row = self._database.one(_REPOSITORY + "FROM repositories r WHERE r.name = ?", (name,))
+        return _repository(row) if row else None
+
+    def is_empty(self) -> bool:
+        return self._database.one("SELECT 1 FROM repositories LIMIT 1") is None
+
+    def tag_digest(self, repository: str, tag: str) -> str:
+        """The digest that the tag is known to point to, or ''."""
+        row = self._database.one(
+            """
+            SELECT m.digest FROM tags t JOIN manifests m ON m.id = t.manifest_id
+            JOIN repositories r ON r.id = t.repository_id WHERE r.name = ? AND t.name = ?
+            """,
+            (repository, tag),
+        )
+        return row["digest"] if row else ""
+
+    def tags_of(self, repository: str, digest: str) -> list[str]:
+        """The names of all tags that point to the digest."""
+        rows = self._database.all(
+            """
+            SELECT t.name FROM tags t JOIN manifests m ON m.id = t.manifest_id
+            JOIN repositories r ON r.id = t.repository_id WHERE r.name = ? AND m.digest = ? ORDER BY t.name
+            """,
+            (repository, digest),
+        )
+        return [row["name"] for row in rows]
+
+    def has_manifest(self, repository: str, digest: str) -> bool:
+        return self._manifest_id(repository, digest) is not None
+
+    def document(self, repository: str, digest: str) -> bytes | None:
+        """The manifest's bytes."""
+        row = self._database.one(
+            "SELECT raw FROM documents WHERE manifest_id = ?", (self._manifest_id(repository, digest),)
+        )
+        return row["raw"] if row else None
+
+    def config(self, repository: str, config_digest: str) -> bytes | None:
+        """The bytes of an image configuration that one of the repository's manifests refers to."""
+        row = self._database.one(
+            """
+            SELECT d.config FROM manifests m JOIN repositories r ON r.id = m.repository_id
+            JOIN documents d ON d.manifest_id = m.id WHERE r.name = ? AND m.config_digest = ? LIMIT 1
+            """,
+            (repository, config_digest),
+        )
+        return row["config"] if row else None
+
+    # Writing
+
+    def save_manifest(self, repository: str, manifest: Manifest, config: ImageConfig | None) -> None:
+        """Insert or confirm a manifest; children of an index should be saved before it."""
+        with self._database.transaction():
+            repository_id = self._ensure(repository)
+            row = self._database.one(
+                """
+                INSERT INTO manifests (repository_id, digest, media_type, kind, artifact_type, config_digest, size)
+                VALUES (:repository_id, :digest, :media_type, :kind, :artifact_type, :config_digest, 0)
+                ON CONFLICT (repository_id, digest) DO UPDATE SET media_type = excluded.media_type RETURNING id
+                """,
+                {
+                    "repository_id": repository_id,
+                    "digest": manifest.digest,
+                    "media_type": manifest.media_type,
+                    "kind": manifest.kind,
+                    "artifact_type": manifest.artifact_type,
+                    "config_digest": manifest.config.digest if manifest.config else "",
+                },
+            )
+            self._save_parts(row["id"], manifest, config)
+            self._derive(row["id"], manifest, config)
+            self.confirm_manifest(repository, manifest.digest)
+
+    def point_tag(self, repository: str, tag: str, digest: str) -> bool:
+        """Let the tag point to a saved manifest. Returns whether that is news."""
+        with self._database.transaction():
+            changed = self.tag_digest(repository, tag) != digest
+            self._database.execute(
+                """
+                INSERT INTO tags (repository_id, name, manifest_id, updated_at)
+                SELECT r.id, :tag, m.id, :now FROM repositories r JOIN manifests m ON m.repository_id = r.id
+                WHERE r.name = :repository AND m.digest = :digest
+                ON CONFLICT (repository_id, name) DO UPDATE SET manifest_id = excluded.manifest_id,
+                  updated_at = CASE WHEN manifest_id = excluded.manifest_id
+                               THEN updated_at ELSE excluded.updated_at END
+                """,
+                {"repository": repository, "tag": tag, "digest": digest, "now": self._database.now()},
+            )
+            self.confirm_tag(repository, tag)
+            return changed
+
+    def record_push(self, repository: str, tag: str, digest: str, at: int, actor: str) -> None:
+        """Note who pushed, and when. A synchronisation never changes this."""
+        values = {"repository": repository, "tag": tag, "digest": digest, "at": at, "actor": actor}
+        with self._database.transaction():
+            self._database.execute(
+                "UPDATE repositories SET last_pushed_at = :at, last_pushed_by = :actor WHERE name = :repository",
+                values,
+            )
+            self._database.execute(
+                """
+                UPDATE manifests SET pushed_at = :at, pushed_by = :actor
+                WHERE digest = :digest AND repository_id = (SELECT id FROM repositories WHERE name = :repository)
+                """,
+                values,
+            )
+            self._database.execute(
+                """
+                UPDATE tags SET pushed_at = :at, pushed_by = :actor, updated_at = :at
+                WHERE name = :tag AND repository_id = (SELECT id FROM repositories WHERE name = :repository)
+                """,
+                values,
+            )
+
+    def record_pull(self, repository: str, tag: str, digest: str, at: int) -> None:
+        """Count a pull for the manifest, for its tag (by digest: for all its tags) and for the repository.
+
+        Clients that pull an index fetch one of its children next: that is not another pull of the repository.
+        """
+        values = {"repository": repository, "tag": tag, "digest": digest, "at": at}
+        with self._database.transaction():
+            manifest_id = self._manifest_id(repository, digest)
+            is_child = manifest_id is not None and self._has_parent(repository, digest)
+            values |= {"manifest_id": manifest_id, "is_child": is_child and not tag}
+            self._database.execute(
+                "UPDATE manifests SET pull_count = pull_count + 1, last_pulled_at = :at WHERE id = :manifest_id",
+                values,
+            )
+            self._database.execute(
+                """
+                UPDATE tags SET pull_count = pull_count + 1, last_pulled_at = :at
+                WHERE repository_id = (SELECT id FROM repositories WHERE name = :repository)
+                  AND CASE WHEN :tag <> '' THEN name = :tag ELSE manifest_id = :manifest_id END
+                """,
+                values,
+            )
+            self._database.execute(
+                """
+                UPDATE repositories SET pull_count = pull_count + 1, last_pulled_at = :at
+                WHERE name = :repository AND NOT :is_child
+                """,
+                values,
+            )
+
+    def remove_manifest(self, repository: str, digest: str) -> int:
+        """Remove it and the tags that point to it. Returns how many tags those were."""
+        with self._database.transaction():
+            tags = len(self.tags_of(repository, digest))
+            self._database.execute(
+                "DELETE FROM manifests WHERE id = ?", (self._manifest_id(repository, digest),)
+            )
+            self.refresh([repository])
+            return tags
+
+    def remove_tag(self, repository: str, tag: str) -> bool:
+        """Remove the tag only; tells whether it was there."""
+        with self._database.transaction():
+            removed = self._database.execute(
+                "DELETE FROM tags WHERE name = ? AND repository_id = (SELECT id FROM repositories WHERE name = ?)",
+                (tag, repository),
+            ).rowcount
+            self.refresh([repository])
+            return bool(removed)
+
+    def refresh(self, repositories: Iterable[str]) -> None:
+        """Bring the sums of these repositories up to date; those that hold nothing any more go."""
+        names = json.dumps(list(repositories))
+        with self._database.transaction():
+            self._database.execute(
+                """
+                UPDATE repositories SET (tag_count, size) = (
+                  SELECT count(*), COALESCE(sum(m.size), 0) FROM tags t JOIN manifests m ON m.id = t.manifest_id
+                  WHERE t.repository_id = repositories.id)
+                WHERE name IN (SELECT value FROM json_each(?))
+                """,
+                (names,),
+            )
+            self._database.execute(
+                """
+                DELETE FROM repositories WHERE name IN (SELECT value FROM json_each(?))
+                  AND NOT EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = repositories.id)
+                """,
+                (names,),
+            )
+
+    # Confirming, and sweeping what a complete synchronisation did not see
+
+    def confirm_manifest(self, repository: str, digest: str) -> None:
+        """Mark the manifest and, if it is an index, its children as seen by the current run."""
+        self._database.execute(
+            """
+            WITH RECURSIVE found (id, repository_id) AS (
+              SELECT m.id, m.repository_id FROM manifests m JOIN repositories r ON r.id = m.repository_id
+              WHERE r.name = ? AND m.digest = ?
+              UNION
+              SELECT child.id, child.repository_id FROM found
+              JOIN children c ON c.manifest_id = found.id
+              JOIN manifests child ON child.repository_id = found.repository_id AND child.digest = c.digest)
+            UPDATE manifests SET seen_run = (SELECT COALESCE(max(id), 0) FROM sync_runs)
+            WHERE id IN (SELECT id FROM found)
+            """,
+            (repository, digest),
+        )
+
+    def confirm_tag(self, repository: str, tag: str) -> None:
+        self._database.execute(
+            """
+            UPDATE tags SET seen_run = (SELECT COALESCE(max(id), 0) FROM sync_runs)
+            WHERE name = ? AND repository_id = (SELECT id FROM repositories WHERE name = ?)
+            """,
+            (tag, repository),
+        )
+
+    def sweep(self, run: int) -> int:
+        """Remove what a complete run did not see, all at once. Returns the number of tags removed.
+
+        Manifests go when no tag and no index needs them, unless they came during the run: the children of an
+        index arrive before the index does.
+        """
+        with self._database.transaction():
+            removed = self._database.execute("DELETE FROM tags WHERE seen_run < ?", (run,)).rowcount
+            self._database.execute(
+                """
+                DELETE FROM manifests WHERE seen_run < ?
+                  AND NOT EXISTS (SELECT 1 FROM tags t WHERE t.manifest_id = manifests.id)
+                  AND NOT EXISTS (
+                    SELECT 1 FROM children c JOIN manifests parent ON parent.id = c.manifest_id
+                    WHERE c.digest = manifests.digest AND parent.repository_id = manifests.repository_id)
+                """,
+                (run,),
+            )
+            self._database.execute(
+                "DELETE FROM blobs WHERE NOT EXISTS (SELECT 1 FROM manifest_blobs b WHERE b.blob_id = blobs.id)"
+            )
+            self.refresh(row["name"] for row in self._database.all("SELECT name FROM repositories"))
+            return removed
+
+    # Inner parts
+
+    def _parameters(self, listing: Listing, names: tuple[str, ...], visible: Visible) -> dict:
+        self._database.connection.create_function("is_visible", 1, visible or bool)
+        ids = listing.filters.get("ids")
+        parameters = {name: listing.filters.get(name) for name in names}
+        return parameters | {
+            "q": like(listing.filters.get("q")),
+            "ids": None if ids is None else json.dumps(ids),
+            "is_filtered": visible is not None,
+        }
+
+    def _ensure(self, repository: str) -> int:
+        row = self._database.one(
+            """
+            INSERT INTO repositories (name) VALUES (?)
+            ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING id
+            """,
+            (repository,),
+        )
+        return row["id"]
+
+    def _manifest_id(self, repository: str, digest: str) -> int | None:
+        row = self._database.one(
+            """
+            SELECT m.id FROM manifests m JOIN repositories r ON r.id = m.repository_id
+            WHERE r.name = ? AND m.digest = ?
+            """,
+            (repository, digest),
+        )
+        return row["id"] if row else None
+
+    def _has_parent(self, repository: str, digest: str) -> bool:
+        row = self._database.one(
+            """
+            SELECT 1 FROM children c JOIN manifests m ON m.id = c.manifest_id
+            JOIN repositories r ON r.id = m.repository_id WHERE r.name = ? AND c.digest = ? LIMIT 1
+            """,
+            (repository, digest),
+        )
+        return row is not None
+
+    def _save_parts(self, manifest_id: int, manifest: Manifest, config: ImageConfig | None) -> None:
+        execute = self._database.execute
+        execute(
+            """
+            INSERT INTO documents VALUES (?, ?, ?) ON CONFLICT (manifest_id) DO UPDATE
+            SET raw = excluded.raw, config = COALESCE(excluded.config, config)
+            """,
+            (manifest_id, manifest.raw, config.raw if config else None),
+        )
+        execute("DELETE FROM children WHERE manifest_id = ?", (manifest_id,))
+        for position, child in enumerate(manifest.children):
+            execute(
+                "INSERT INTO children VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (manifest_id, position, child.digest, child.media_type, child.size, child.platform)
+                + (json.dumps(child.annotations),),
+            )
+        execute("DELETE FROM manifest_blobs WHERE manifest_id = ?", (manifest_id,))
+        first = 0 if manifest.config else 1
+        for position, blob in enumerate(manifest.blobs, start=first):
+            row = self._database.one(
+                """
+                INSERT INTO blobs (digest, size) VALUES (?, ?)
+                ON CONFLICT (digest) DO UPDATE SET size = excluded.size RETURNING id
+                """,
+                (blob.digest, blob.size),
+            )
+            execute(
+                "INSERT INTO manifest_blobs VALUES (?, ?, ?, ?)", (manifest_id, position, row["id"], blob.media_type)
+            )
+
+    def _derive(self, manifest_id: int, manifest: Manifest, config: ImageConfig | None) -> None:
+        """Size, platforms and time of creation; an index takes them from its children that are known."""
+        platforms = [c.platform for c in manifest.children if c.platform not in ("", "unknown/unknown")]
+        if config and config.platform:
+            platforms = [config.platform]
+        self._database.execute(
+            """
+            WITH parts AS (
+              SELECT m.id, m.created_at FROM manifests m JOIN children c ON c.digest = m.digest
+              WHERE c.manifest_id = :id
+                AND m.repository_id = (SELECT repository_id FROM manifests WHERE id = :id))
+            UPDATE manifests SET
+              size = (SELECT COALESCE(sum(size), 0) FROM blobs WHERE id IN (
+                SELECT blob_id FROM manifest_blobs WHERE manifest_id = :id
+                UNION SELECT blob_id FROM manifest_blobs WHERE manifest_id IN (SELECT id FROM parts))),
+              created_at = COALESCE(:created_at, (SELECT max(created_at) FROM parts)),
+              platforms = :platforms
+            WHERE id = :id
+            """,
+            {
+                "id": manifest_id,
+                "platforms": json.dumps(list(dict.fromkeys(platforms))),
+                "created_at": config.created_at if config else None,
+            },
+        )
+
+
+def _repository(row: sqlite3.Row) -> Repository:
+    return Repository(**dict(row))
+
+
+def _tag(row: sqlite3.Row) -> Tag:
+    return Tag(**dict(row) | {"platforms": tuple(json.loads(row["platforms"]))})

@@ -1,0 +1,117 @@
+"""Users, their password hashes and their memberships."""
+
+import json
+import sqlite3
+
+from regadmin.entities import Group, Page, Role, User
+from regadmin.store.database import Database, like
+from regadmin.store.listing import Listing, fetch
+
+_COLUMNS = """
+SELECT u.id, u.login, u.name, u.role, u.is_blocked, u.must_change_password, u.description, u.created_at,
+       (SELECT json_group_array(json_array(id, name, description)) FROM (
+          SELECT g.* FROM memberships m JOIN groups g ON g.id = m.group_id
+          WHERE m.user_id = u.id ORDER BY m.position)) AS groups
+"""
+_WHERE = r"""
+FROM users u
+WHERE (:q IS NULL OR u.login LIKE :q ESCAPE '\' OR u.name LIKE :q ESCAPE '\' OR u.description LIKE :q ESCAPE '\')
+  AND (:ids IS NULL OR u.id IN (SELECT value FROM json_each(:ids)))
+  AND (:role IS NULL OR u.role = :role)
+  AND (:login IS NULL OR u.login = :login)
+  AND (:name IS NULL OR u.name = :name)
+  AND (:is_blocked IS NULL OR u.is_blocked = :is_blocked)
+  AND (:group_id IS NULL OR u.id IN (SELECT user_id FROM memberships WHERE group_id = :group_id))
+"""
+_ORDERS = {
+    "id": "u.id",
+    "login": "u.login",
+    "name": "u.name COLLATE NOCASE",
+    "role": "u.role",
+    "blocked": "u.is_blocked",
+    "description": "u.description COLLATE NOCASE",
+}
+FILTERS = ("role", "login", "name", "is_blocked", "group_id")
+
+
+class UserStore:
+    def __init__(self, database: Database):
+        self._database = database
+
+    def list(self, listing: Listing) -> Page:
+        filters = listing.filters
+        parameters = {name: filters.get(name) for name in FILTERS}
+        parameters |= {"q": like(filters.get("q")), "ids": _ids(filters.get("ids"))}
+        return fetch(self._database, _COLUMNS, _WHERE, _ORDERS, listing, parameters, _user)
+
+    def find(self, user_id: int) -> User | None:
+        row = self._database.one(_COLUMNS + "FROM users u WHERE u.id = ?", (user_id,))
+        return _user(row) if row else None
+
+    def find_login(self, login: str) -> tuple[User, str] | None:
+        """The user with exactly this login, and his password's hash, to be verified at once."""
+        row = self._database.one(
+            _COLUMNS + ", u.password_hash FROM users u WHERE u.login = ? AND u.login = ? COLLATE BINARY",
+            (login, login),
+        )
+        return (_user(row), row["password_hash"]) if row else None
+
+    def create(self, user: User, password_hash: str) -> User:
+        """Insert; the id is given here. Raises sqlite3.IntegrityError if the login is taken."""
+        with self._database.transaction():
+            row = self._database.one(
+                """
+                INSERT INTO users
+                  (login, name, password_hash, role, is_blocked, must_change_password, description, created_at)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id
+                """,
+                (user.login, user.name, password_hash, user.role, user.is_blocked)
+                + (user.must_change_password, user.description, self._database.now()),
+            )
+            self._set_groups(row["id"], user.groups)
+            return self.find(row["id"])
+
+    def update(self, user: User) -> User:
+        with self._database.transaction():
+            self._database.execute(
+                """
+                UPDATE users SET login = ?, name = ?, role = ?, is_blocked = ?, description = ? WHERE id = ?
+                """,
+                (user.login, user.name, user.role, user.is_blocked, user.description, user.id),
+            )
+            self._set_groups(user.id, user.groups)
+            return self.find(user.id)
+
+    def set_password(self, user_id: int, password_hash: str) -> None:
+        self._database.execute(
+            "UPDATE users SET password_hash = ?, must_change_password = 0 WHERE id = ?", (password_hash, user_id)
+        )
+
+    def delete(self, user_id: int) -> None:
+        self._database.execute("DELETE FROM users WHERE id = ?", (user_id,))
+
+    def count_active_admins(self) -> int:
+        return self._database.one("SELECT count(*) FROM users WHERE role = 'admin' AND NOT is_blocked")[0]
+
+    def _set_groups(self, user_id: int, groups: tuple[Group, ...]) -> None:
+        self._database.execute("DELETE FROM memberships WHERE user_id = ?", (user_id,))
+        for position, group in enumerate(groups):
+            self._database.execute("INSERT INTO memberships VALUES (?, ?, ?)", (user_id, group.id, position))
+
+
+def _user(row: sqlite3.Row) -> User:
+    return User(
+        id=row["id"],
+        login=row["login"],
+        name=row["name"],
+        role=Role(row["role"]),
+        groups=tuple(Group(*group) for group in json.loads(row["groups"])),
+        is_blocked=bool(row["is_blocked"]),
+        must_change_password=bool(row["must_change_password"]),
+        description=row["description"],
+        created_at=row["created_at"],
+    )
+
+
+def _ids(ids: list[int] | None) -> str | None:
+    return None if ids is None else json.dumps(ids)

@@ -1,0 +1,1 @@
+"""The doors: token realm, event hook, JSON API and pages, over the same services."""

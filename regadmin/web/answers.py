@@ -1,0 +1,70 @@
+"""Turning values and errors into answers. The one place that knows which status an error has."""
+
+import json
+import logging
+import secrets
+
+from bottle import response
+
+from regadmin import errors
+
+log = logging.getLogger(__name__)
+
+_STATUS = {
+    errors.Malformed: 400,
+    errors.Unauthenticated: 401,
+    errors.Forbidden: 403,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.Invalid: 422,
+    errors.RegistryError: 502,
+}
+_REGISTRY_CODES = {
+    400: "UNSUPPORTED",
+    401: "UNAUTHORIZED",
+    403: "DENIED",
+    404: "NAME_UNKNOWN",
+}
+
+
+def status_of(error: errors.Error) -> int:
+    return next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 500)
+
+
+def as_error(exception: Exception) -> errors.Error:
+    """An error that can be shown. Anything unforeseen gets a reference number, and its traceback the log."""
+    if isinstance(exception, errors.Error):
+        return exception
+    reference = secrets.token_hex(4)
+    log.error("unforeseen error, reference %s", reference, exc_info=exception)
+    return errors.Error(f"something went wrong on the server; its log has the details under {reference}")
+
+
+def json_answer(value: object, status: int = 200) -> str:
+    response.status = status
+    response.content_type = "application/json"
+    response.set_header("Cache-Control", "no-store")
+    return json.dumps(value)
+
+
+def done(message: str, entity_id: int = 0, data: object = None, status: int = 200) -> str:
+    """The envelope of the REST API for a single thing."""
+    return json_answer({"error": False, "message": message, "id": entity_id, "data": data}, status)
+
+
+def failed(error: errors.Error) -> str:
+    """The envelope of the REST API for a failure."""
+    status = status_of(error)
+    if status == 401:
+        response.set_header("WWW-Authenticate", 'Basic realm="RegistryAdmin", charset="UTF-8"')
+    data = {"fields": error.fields} if isinstance(error, errors.Invalid) else None
+    return json_answer({"error": True, "message": error.message, "id": 0, "data": data}, status)
+
+
+def registry_failed(error: errors.Error) -> str:
+    """The error body that registry clients understand (distribution, docs/spec/api.md, Errors)."""
+    status = status_of(error)
+    if status == 401:
+        response.set_header("WWW-Authenticate", 'Basic realm="RegistryAdmin", charset="UTF-8"')
+    code = _REGISTRY_CODES.get(status, "UNKNOWN")
+    return json_answer({"errors": [{"code": code, "message": error.message, "detail": None}]}, status)

@@ -1,0 +1,140 @@
+"""Who calls, and may he? One place for all surfaces."""
+
+import hmac
+from dataclasses import dataclass
+
+from bottle import request, response
+
+from regadmin.entities import Actor, Role, User
+from regadmin.errors import Forbidden, Unauthenticated
+from regadmin.services.sessions import Sessions, SignedIn
+from regadmin.services.users import Users
+from regadmin.web.inputs import basic_credentials
+from regadmin.web.routes import Access
+
+SESSION_COOKIE = "JWT"
+CSRF_COOKIE = "XSRF-TOKEN"
+CSRF_HEADER = "X-XSRF-TOKEN"
+
+_ROLES = {
+    Access.SIGNED_IN: tuple(Role),
+    Access.MANAGER: (Role.ADMIN, Role.MANAGER),
+    Access.ADMIN: (Role.ADMIN,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The caller. Without a user he is anonymous; with `session_id` he came by cookie."""
+
+    user: User | None = None
+    session_id: str = ""
+    by_cookie: bool = False
+
+    @property
+    def actor(self) -> Actor:
+        return Actor(self.user.login if self.user else "", address(), self.session_id)
+
+
+def identity() -> Identity:
+    """The caller of the request that is being answered, as the surface found him."""
+    return request.environ["regadmin.identity"]
+
+
+def address() -> str:
+    return request.environ.get("REMOTE_ADDR", "")
+
+
+def refuse_default_password(user: User) -> None:
+    """Raises Forbidden while the first admin still has the password that everybody knows."""
+    if user.must_change_password:
+        raise Forbidden("the default password must be changed first: sign in to the web interface and choose one")
+
+
+class Guards:
+    """`is_secure` marks cookies as for HTTPS only."""
+
+    def __init__(self, users: Users, sessions: Sessions, is_secure: bool):
+        self._users = users
+        self._sessions = sessions
+        self._is_secure = is_secure
+
+    def identify(self) -> Identity:
+        """Find out who calls, by Basic credentials, `X-JWT` header or cookie, in this order.
+
+        Credentials that were sent and are wrong raise Unauthenticated: nobody becomes anonymous by mistake.
+        """
+        found = self._identify()
+        request.environ["regadmin.identity"] = found
+        if found.user:
+            request.environ["regadmin.login"] = found.user.login
+        return found
+
+    def identify_visitor(self) -> Identity:
+        """Like `identify`, for pages: a session that is over leaves an anonymous visitor."""
+        try:
+            return self.identify()
+        except Unauthenticated:
+            request.environ["regadmin.identity"] = Identity()
+            return Identity()
+
+    def allow(self, caller: Identity, access: Access) -> None:
+        """Raises Unauthenticated or Forbidden."""
+        if access is Access.PUBLIC:
+            return
+        if not caller.user:
+            raise Unauthenticated("sign in first")
+        refuse_default_password(caller.user)
+        if caller.user.role not in _ROLES[access]:
+            raise Forbidden(f"this needs the role {access}; yours is {caller.user.role}")
+
+    def check_csrf(self, caller: Identity, sent: str) -> None:
+        """A browser sends cookies along by itself, so a change needs what only our pages know. Raises Forbidden."""
+        if not hmac.compare_digest(sent.encode(), self.csrf(caller).encode()):
+            raise Forbidden("the form is too old or came from elsewhere; reload the page and try again")
+
+    def csrf(self, caller: Identity) -> str:
+        return self._sessions.csrf(caller.session_id)
+
+    def authenticate(self, login: str, password: str) -> User:
+        """Check the credentials; a failure is noted. Raises Unauthenticated."""
+        request.environ["regadmin.login"] = login
+        try:
+            return self._users.authenticate(login, password)
+        except Unauthenticated:
+            self._sessions.note_failure(login, address())
+            raise
+
+    def sign_in(self, user: User) -> Identity:
+        """Start a session and set the cookies."""
+        signed_in = self._sessions.start(user, address(), request.environ.get("HTTP_USER_AGENT", ""))
+        self._set_cookies(signed_in)
+        return Identity(signed_in.user, signed_in.session_id, by_cookie=True)
+
+    def sign_out(self, caller: Identity) -> None:
+        if caller.session_id:
+            self._sessions.end(caller.session_id, caller.actor)
+        for name in (SESSION_COOKIE, CSRF_COOKIE):
+            response.delete_cookie(name, path="/")
+
+    def _identify(self) -> Identity:
+        header = request.environ.get("HTTP_AUTHORIZATION")
+        if header:
+            return Identity(self.authenticate(*basic_credentials(header)))
+        token = request.environ.get("HTTP_X_JWT")
+        if token:
+            signed_in = self._sessions.identify(token)
+            return Identity(signed_in.user, signed_in.session_id)
+        token = request.get_cookie(SESSION_COOKIE)
+        if token:
+            signed_in = self._sessions.identify(token, is_renewed=True)
+            if signed_in.token:
+                self._set_cookies(signed_in)
+            return Identity(signed_in.user, signed_in.session_id, by_cookie=True)
+        return Identity()
+
+    def _set_cookies(self, signed_in: SignedIn) -> None:
+        common = {"path": "/", "max_age": self._sessions.cookie_ttl, "secure": self._is_secure, "samesite": "lax"}
+        response.set_cookie(SESSION_COOKIE, signed_in.token, httponly=True, **common)
+        # Readable on purpose: a script of our own origin copies it into the header.
+        response.set_cookie(CSRF_COOKIE, self._sessions.csrf(signed_in.session_id), **common)

@@ -1,0 +1,69 @@
+"""Reading what a request brings, within bounds. Everything raises Malformed with a sentence."""
+
+import base64
+import binascii
+import json
+from urllib.parse import parse_qs
+
+from bottle import request
+
+from regadmin.errors import Malformed, Unauthenticated
+
+MAX_FORM = 64 * 1024
+MAX_JSON = 1024 * 1024
+MAX_ENVELOPE = 8 * 1024 * 1024
+_MAX_FIELDS = 1000
+
+
+def query() -> dict[str, list[str]]:
+    """The parameters in the address."""
+    return _fields(request.environ.get("QUERY_STRING", ""), "the address")
+
+
+def form() -> dict[str, list[str]]:
+    """The fields of a form that was posted (application/x-www-form-urlencoded)."""
+    return _fields(body(MAX_FORM).decode("latin-1"), "the form")
+
+
+def json_body() -> dict:
+    """The JSON object that was posted."""
+    try:
+        value = json.loads(body(MAX_JSON))
+    except (ValueError, RecursionError):
+        raise Malformed("the body is not JSON") from None
+    if not isinstance(value, dict):
+        raise Malformed("the body is not a JSON object")
+    return value
+
+
+def is_json() -> bool:
+    return request.environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() == "application/json"
+
+
+def body(limit: int) -> bytes:
+    content = request.environ["wsgi.input"].read(limit + 1)
+    if len(content) > limit:
+        raise Malformed(f"the body is longer than {limit} bytes")
+    return content
+
+
+def basic_credentials(header: str) -> tuple[str, str]:
+    """Login and password of an Authorization header (RFC 7617). Raises Unauthenticated if it holds none."""
+    scheme, _, encoded = header.partition(" ")
+    try:
+        decoded = base64.b64decode(encoded.strip(), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        decoded = ""
+    login, colon, password = decoded.partition(":")
+    if scheme.lower() != "basic" or not colon:
+        raise Unauthenticated("the Authorization header holds no Basic credentials")
+    return login, password
+
+
+def _fields(text: str, where: str) -> dict[str, list[str]]:
+    try:
+        return parse_qs(text, keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS)
+    except UnicodeDecodeError:
+        raise Malformed(f"{where} holds text that is not UTF-8") from None
+    except ValueError:
+        raise Malformed(f"{where} holds too many fields") from None

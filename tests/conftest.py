@@ -1,0 +1,84 @@
+"""The vocabulary of the suite: `settings`, `clock`, `app`, `client`, `admin`, and real parts from `tests.rigs`."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from regadmin import options
+from regadmin.app import App
+from regadmin.entities import Actor
+from regadmin.passwords import Passwords
+from tests.rigs.client import Client
+from tests.rigs.clock import Clock
+from tests.rigs.skopeo import Skopeo
+
+ADMIN_PASSWORD = "correct horse"
+ADMIN = f"admin:{ADMIN_PASSWORD}"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Callable[..., options.Settings]:
+    """Settings as the command line gives them: `settings(registry__port=5001)` is `--registry.port 5001`."""
+
+    def build(**changes) -> options.Settings:
+        given = {
+            "registry.host": "http://127.0.0.1",
+            "registry.port": "1",
+            "store.embed.path": str(tmp_path / "data.db"),
+            "store.admin-password": ADMIN_PASSWORD,
+            "registry.certs.path": str(tmp_path / "certs"),
+        }
+        given |= {name.replace("__", ".").replace("_", "-"): str(value) for name, value in changes.items()}
+        arguments = [f"--{name}={value}" for name, value in given.items()]
+        found = options.load(options.parser({}).parse_args(arguments), {})
+        options.validate(found)
+        return found
+
+    return build
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(autouse=True)
+def cheap_bcrypt(monkeypatch):
+    """Hashing at bcrypt's least cost: the suite hashes hundreds of passwords. One test holds the real cost."""
+    monkeypatch.setattr(Passwords.__init__, "__defaults__", (4, *Passwords.__init__.__defaults__[1:]))
+
+
+@pytest.fixture
+def app(settings, clock) -> App:
+    return App(settings(), clock)
+
+
+@pytest.fixture
+def client(app: App) -> Client:
+    """An anonymous caller."""
+    return Client(app.wsgi)
+
+
+@pytest.fixture
+def admin(app: App) -> Client:
+    """A script with the admin's Basic credentials."""
+    return Client(app.wsgi, basic=ADMIN)
+
+
+@pytest.fixture
+def by() -> Actor:
+    """The one who asks, for tests that call services."""
+    return Actor("admin", "192.0.2.9")
+
+
+@pytest.fixture
+def skopeo(tmp_path: Path) -> Skopeo:
+    return Skopeo(tmp_path / "skopeo")
+
+
+def pytest_configure():
+    # These would change how the tools under test behave.
+    for name in [name for name in os.environ if name.startswith(("REGISTRY_", "RA_"))]:
+        del os.environ[name]

@@ -1,0 +1,12 @@
+"""One guarded registry for all stories of a session; each works in repositories of its own."""
+
+import pytest
+
+from tests.rigs.server import GuardedRegistry
+
+
+@pytest.fixture(scope="session")
+def guarded(tmp_path_factory):
+    world = GuardedRegistry(tmp_path_factory.mktemp("guarded"))
+    yield world
+    world.stop()
