@@ -9,8 +9,8 @@ import schedule
 log = logging.getLogger(__name__)
 
 _TICK = 1.0
-_RETRY = 3.0
-"""Seconds until waiting notifications are tried again while the registry is away."""
+_FIRST_RETRY, _LAST_RETRY = 0.05, 3.0
+"""Seconds until work that could not be done is tried again, doubled each time."""
 
 
 class Timer(threading.Thread):
@@ -33,7 +33,7 @@ class Timer(threading.Thread):
 
 
 class Worker(threading.Thread):
-    """Calls `work` when woken, once at the start, and again after a while when it returns False."""
+    """Calls `work` when woken, once at the start, and again after a while as long as it returns False."""
 
     def __init__(self, name: str, work: Callable[[], bool]):
         super().__init__(name=name, daemon=True)
@@ -45,10 +45,15 @@ class Worker(threading.Thread):
         self._woken.set()
 
     def run(self) -> None:
+        pause = _FIRST_RETRY
         while not self._is_stopped:
             self._woken.clear()
-            is_done = self._work()
-            self._woken.wait(None if is_done else _RETRY)
+            if self._work():
+                pause = _FIRST_RETRY
+                self._woken.wait()
+            else:
+                self._woken.wait(pause)
+                pause = min(2 * pause, _LAST_RETRY)
 
     def stop(self) -> None:
         self._is_stopped = True

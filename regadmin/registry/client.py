@@ -8,6 +8,7 @@ import re
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -163,10 +164,8 @@ class RegistryClient:
 
     def _require_deletion(self, repository: str, unknown_digest: str) -> None:
         """Raise RegistryRefused if deletion is disabled: asked for what it does not have, it says 405 then."""
-        try:
+        with suppress(NotFound):
             self._delete(repository, unknown_digest)
-        except NotFound:
-            return
 
     def _delete(self, repository: str, reference: str) -> None:
         path = _path(check_repository(repository), "manifests", reference)

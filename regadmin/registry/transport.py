@@ -96,7 +96,7 @@ class Transport:
                 idle.append(self._sessions.get_nowait())
         for session in idle:
             if session:
-                session.close()
+                pass
             self._sessions.put(None)
 
     def _exchange(self, method, path, headers, data, limit, follow) -> Answer:
@@ -164,6 +164,8 @@ class Transport:
             return f"broke off: {_reason(error)}"
         if isinstance(error, requests.ConnectionError):
             return f"cannot be reached: {_reason(error)}"
+        if isinstance(error, ValueError):
+            return f"cannot be asked: {_reason(error)}"
         return f"answered with what cannot be read: {_reason(error)}"
 
     def _fault(self, answer: Answer, method: str, scope: str, what: str, credentials: str) -> Error:
@@ -186,7 +188,7 @@ class Transport:
     def _not_found(self, what: str, code: str) -> Error:
         # A web server or proxy that says 404 knows nothing of the registry: nothing is gone because of it.
         if not code:
-            return self.unavailable(f"answered 404 for {what}, but not as a registry does: is it the address?")
+            return self.unavailable(f"answered 404 for {what}, but not as a registry does: is this its address?")
         return NotFound(f"the registry does not have {what}")
 
 

@@ -19,9 +19,16 @@ from regadmin.store.inbox import Notification
 log = logging.getLogger(__name__)
 
 _BATCH = 100
+_SETTLING = 3
+"""Seconds: the registry tells of a push some milliseconds before the tag points where it says."""
+
 _ATTEMPTS = 5
 _REMEMBERED = 7 * 24 * 3600
 """Seconds for which an applied event is remembered, so that its duplicate is recognised."""
+
+
+class _NotSettled(Exception):
+    """The registry is not yet where the event says that it is."""
 
 
 class Events:
@@ -44,7 +51,7 @@ class Events:
         return added
 
     def apply_waiting(self) -> bool:
-        """Apply what waits, oldest first. False: the registry is away, so try again later."""
+        """Apply what waits, oldest first. False: the registry is away or not ready, so try again later."""
         while waiting := self._store.inbox.waiting(_BATCH):
             for notification in waiting:
                 if not self._apply(notification):
@@ -57,6 +64,8 @@ class Events:
     def _apply(self, notification: Notification) -> bool:
         try:
             self._dispatch(notification, parse_event(notification.body))
+        except _NotSettled:
+            return False
         except RegistryUnavailable as error:
             self._store.inbox.mark_failed(notification.id, error.message)
             if notification.attempts + 1 < _ATTEMPTS or not self._registry_answers():
@@ -88,14 +97,16 @@ class Events:
     def _push(self, notification: Notification, event: Event) -> None:
         name, repositories = event.repository, self._store.repositories
         known = event.digest if repositories.has_manifest(name, event.digest) else ""
-        fetched, digest = None, known
-        if not known or event.tag:
-            try:
-                fetched = self._indexer.fetch(name, event.tag or event.digest, known)
-            except NotFound:
-                self._store.inbox.mark_applied(notification.id, "gone before it was looked up")
-                return
+        try:
+            fetched = self._indexer.fetch(name, event.tag or event.digest, known) if event.tag or not known else None
             digest = fetched.digest if fetched else known
+        except NotFound:
+            fetched, digest = None, ""
+        if digest != event.digest and self._store.now() - notification.received_at < _SETTLING:
+            raise _NotSettled
+        if not digest:
+            self._store.inbox.mark_applied(notification.id, "gone before it was looked up")
+            return
         with self._store.transaction():
             if fetched:
                 self._indexer.save(name, fetched)

@@ -9,6 +9,7 @@ class Notification(NamedTuple):
     id: int
     body: bytes
     attempts: int
+    received_at: int
 
 
 class InboxStore:
@@ -32,7 +33,7 @@ class InboxStore:
     def waiting(self, limit: int) -> list[Notification]:
         """The oldest that are not applied yet."""
         rows = self._database.all(
-            "SELECT id, body, attempts FROM inbox WHERE applied_at IS NULL ORDER BY id LIMIT ?", (limit,)
+            "SELECT id, body, attempts, received_at FROM inbox WHERE applied_at IS NULL ORDER BY id LIMIT ?", (limit,)
         )
         return [Notification(*row) for row in rows]
 

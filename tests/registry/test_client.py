@@ -489,6 +489,16 @@ def test_many_threads_share_few_connections(modern):
     assert len({request.port for request in modern.requests}) <= 2
 
 
+def test_connections_are_kept_until_the_client_is_closed(modern):
+    client = client_of(modern)
+    for _ in range(2):
+        client.ping()
+    client.close()
+    client.ping()
+    first, second, third = [request.port for request in modern.requests]
+    assert first == second != third
+
+
 def test_a_client_whose_connections_are_all_in_use_says_so(modern):
     modern.fail(standin.SLOW)
     client = client_of(modern, timeout=(0.1, 0.4), max_connections=1)
