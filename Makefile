@@ -15,7 +15,7 @@ test: $(STAMP) tools
 
 check: $(STAMP)
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest -q tests/test_floors.py tests/test_options.py
+	$(BIN)/python -m pytest -q tests/test_floors.py tests/test_options.py tests/test_docs.py
 
 $(STAMP): setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV) || { contrib/install python3-venv && $(PYTHON) -m venv $(VENV); }

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-import certifi
 from bottle import Bottle
+from requests import certs
 
 from regadmin import assets
 from regadmin.certificates.keys import load_or_build
@@ -139,7 +139,7 @@ class App:
         """A bundle of the public authorities, our own certificate and the one that the owner named."""
         own = [self._settings["registry.certs.ca-root"], self._settings["registry.https-certs"]]
         self._bundle = tempfile.NamedTemporaryFile(suffix=".pem")  # noqa: SIM115 - lives as long as the App
-        for path in filter(None, [certifi.where(), *own]):
+        for path in filter(None, [certs.where(), *own]):
             try:
                 self._bundle.write(Path(path).read_bytes() + b"\n")
             except OSError as error:
@@ -168,7 +168,7 @@ class App:
 
     def _wsgi(self) -> Callable:
         guards = Guards(self.users, self.sessions, is_secure=self._settings["ssl.type"] != "none")
-        bottle = Bottle(autojson=False)
+        bottle = Bottle()
         api_routes = [
             *AuthApi(guards).routes(),
             *UsersApi(self.users).routes(),
@@ -178,9 +178,10 @@ class App:
             *Notifications(self.events).routes(),
         ]
         realm = Realm(guards, self.tokens)
-        documented = [*api_routes, *realm.routes()]
+        openapi = OpenApi([*api_routes, *realm.routes()])
+        self.api_routes = [*api_routes, *realm.routes(), *openapi.routes()]
         api = ApiSurface(guards, self._origins())
-        api.install(bottle, [*api_routes, *OpenApi(documented).routes()])
+        api.install(bottle, [*api_routes, *openapi.routes()])
         for route in realm.routes():
             bottle.route(route.path, route.method, route.handler)
         bottle.route("/ping", "GET", lambda: "pong")

@@ -96,7 +96,7 @@ class Transport:
                 idle.append(self._sessions.get_nowait())
         for session in idle:
             if session:
-                pass
+                session.close()
             self._sessions.put(None)
 
     def _exchange(self, method, path, headers, data, limit, follow) -> Answer:

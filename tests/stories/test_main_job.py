@@ -4,6 +4,7 @@ import json
 import signal
 
 import pytest
+import requests
 
 from regadmin.entities import EVERYONE_ID, REGISTERED_ID
 from tests.rigs import images
@@ -195,12 +196,9 @@ def test_a_changed_password_and_a_block_hold_with_the_next_request(guarded, skop
 def test_the_catalog_is_for_those_whom_a_rule_lets_list_it(guarded, people):
     def catalog(creds):
         params = {"service": "container_registry", "scope": "registry:catalog:*"}
-        token = guarded.server.call("GET", "/api/v1/registry/auth", tuple(creds.split(":")), params=params).json()["token"]
-        import requests
-
-        return requests.get(
-            guarded.registry.url + "/v2/_catalog", headers={"Authorization": f"Bearer {token}"}, timeout=10
-        ).status_code
+        answer = guarded.server.call("GET", "/api/v1/registry/auth", tuple(creds.split(":")), params=params)
+        bearer = {"Authorization": f"Bearer {answer.json()['token']}"}
+        return requests.get(guarded.registry.url + "/v2/_catalog", headers=bearer, timeout=10).status_code
 
     assert catalog(ADMIN_CREDS) == 200
     assert catalog(ALICE) == 401
