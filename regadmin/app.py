@@ -35,6 +35,7 @@ from regadmin.services.users import Users
 from regadmin.store import Store
 from regadmin.version import __version__
 from regadmin.web.access_log import AccessLog
+from regadmin.web.answers import secure_headers
 from regadmin.web.api.auth import AuthApi
 from regadmin.web.api.catalog import CatalogApi
 from regadmin.web.api.groups import GroupsApi
@@ -43,7 +44,11 @@ from regadmin.web.api.rules import RulesApi
 from regadmin.web.api.users import UsersApi
 from regadmin.web.guards import Guards
 from regadmin.web.notifications import Notifications
-from regadmin.web.pages.site import Site
+from regadmin.web.pages.account import AccountPages
+from regadmin.web.pages.rendering import Renderer
+from regadmin.web.pages.repositories import RepositoryPages
+from regadmin.web.pages.static import StaticFilesDoor
+from regadmin.web.pages.surface import PageSurface
 from regadmin.web.proxies import TrustedProxies
 from regadmin.web.realm import Realm
 from regadmin.web.surfaces import ApiSurface, error_handler
@@ -70,6 +75,7 @@ class App:
         self.events = Events(self.store, self.registry, indexer, self._is_own)
         self.synchronisation = Synchronisation(self.store, self.registry, indexer)
         self.repositories = Repositories(self.store, self.rules, self.registry)
+        self._static = assets.StaticFiles(assets.directory("static"))
         self.wsgi = self._wsgi()
         self._timer = Timer()
         self._inbox = Worker("inbox", self.events.apply_waiting)
@@ -185,19 +191,23 @@ class App:
         for route in realm.routes():
             bottle.route(route.path, route.method, route.handler)
         bottle.route("/ping", "GET", lambda: "pong")
-        site = Site(
-            guards=guards,
-            users=self.users,
-            repositories=self.repositories,
-            rules=self.rules,
-            templates=assets.directory("templates"),
-            static=assets.StaticFiles(assets.directory("static")),
-            registry_host=self._settings["registry.public"] or self._default_public_name(),
+        pages = PageSurface(guards, self._renderer(guards))
+        pages.install(
+            bottle,
+            [
+                *AccountPages(pages, guards, self.users, self.repositories).routes(),
+                *RepositoryPages(pages, self.repositories, self.rules).routes(),
+            ],
         )
-        site.install(bottle)
-        bottle.default_error_handler = error_handler(api, site.show_error)
+        StaticFilesDoor(self._static).install(bottle)
+        bottle.add_hook("after_request", secure_headers)
+        bottle.default_error_handler = error_handler(api, pages.show_error)
         wsgi = TrustedProxies(bottle, self._settings["trusted-proxies"])
         return AccessLog(wsgi, *self._access_loggers())
+
+    def _renderer(self, guards: Guards) -> Renderer:
+        public_name = self._settings["registry.public"] or self._default_public_name()
+        return Renderer(assets.directory("templates"), self._static, guards, public_name)
 
     def _default_public_name(self) -> str:
         return f"{self._settings['registry.host'].partition('://')[2]}:{self._settings['registry.port']}"

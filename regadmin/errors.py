@@ -12,6 +12,14 @@ class Error(Exception):
         self.message = message
 
 
+class Unforeseen(Error):
+    """A fault of ours (500). `reference` leads to the traceback in the log."""
+
+    def __init__(self, reference: str):
+        super().__init__(f"something went wrong on the server; its log has the details under {reference}")
+        self.reference = reference
+
+
 class Malformed(Error):
     """The request itself cannot be read: bad JSON, bad scope, bad parameter (400)."""
 

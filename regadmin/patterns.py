@@ -21,10 +21,15 @@ PLACEHOLDERS = ("login", "group")
 
 _PLACEHOLDER = re.compile(r"\$\{([^}]*)\}?")
 _GLOB_TOKEN = re.compile(r"\*\*|\*|\?|\$\{[a-z]+\}|[^*?$]+|.", re.DOTALL)
-_EXACT = re.compile(r"[a-z0-9][a-z0-9._:/-]*", re.IGNORECASE)
-_ALPHABET = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-/:")
+_EXACT = re.compile(r"[a-z0-9][a-z0-9._:-]*(?:/[a-z0-9._:-]+)*", re.IGNORECASE | re.ASCII)
+_NAMES = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-/:")
+_ALPHABET = frozenset("".join(_NAMES).lower())
+_UNKNOWN = "\ue000"
+"""Stands for a placeholder's value while an expression is checked: it may be any text."""
+
 _LONGEST_NAME = 255
-_MOST_WAYS = _LONGEST_NAME**3
+_MOST_WAYS = 2**18
+"""A little more than _LONGEST_NAME squared, so that a few optional parts do no harm."""
 
 
 def is_regex(text: str) -> bool:
@@ -43,9 +48,9 @@ def check(text: str) -> None:
     if not text or len(text) > MAX_LENGTH:
         raise Malformed(f"must hold 1 to {MAX_LENGTH} characters")
     if is_regex(text):
-        _check_regex(text[1:-1])
+        _check_regex(text)
     elif is_exact(text):
-        if not _EXACT.fullmatch(text) or text.endswith("/") or "//" in text:
+        if not _EXACT.fullmatch(text):
             raise Malformed("is no repository name, no glob and no /regular expression/")
     else:
         _check_glob(text)
@@ -64,18 +69,16 @@ def matches(text: str, name: str, login: str = "", groups: Sequence[str] = ()) -
 
 @lru_cache(maxsize=4096)
 def _compile(text: str, login: str, group: str) -> re.Pattern:
-    values = {"${login}": login, "${group}": group}
+    return re.compile(_expression(text, {"${login}": login, "${group}": group}), re.ASCII)
+
+
+def _expression(text: str, values: dict[str, str]) -> str:
+    """The regular expression that a regular expression or glob stands for, with these values filled in."""
+    filled = {name: f"(?:{re.escape(value)})" for name, value in values.items()}
     if is_regex(text):
-        body = _PLACEHOLDER.sub(lambda found: re.escape(values[found[0]]), text[1:-1])
-    else:
-        body = _glob_body(text, values)
-    return re.compile(body, re.ASCII)
-
-
-def _glob_body(text: str, values: dict[str, str]) -> str:
-    wildcards = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
-    tokens = _GLOB_TOKEN.findall(text)
-    return "".join(wildcards.get(token) or re.escape(values.get(token, token)) for token in tokens)
+        return _PLACEHOLDER.sub(lambda found: filled[found[0]], text[1:-1])
+    wildcards = {"**": ".*", "*": "[^/]*", "?": "[^/]"} | filled
+    return "".join(wildcards.get(token) or re.escape(token) for token in _GLOB_TOKEN.findall(text))
 
 
 def _check_placeholders(text: str) -> None:
@@ -87,44 +90,58 @@ def _check_placeholders(text: str) -> None:
 def _check_glob(text: str) -> None:
     _check_placeholders(text)
     if not _EXACT.fullmatch(re.sub(r"\$\{[a-z]+\}|[*?]", "a", text)):
-        raise Malformed("holds a character that no repository name can hold")
+        raise Malformed("matches no name that a repository can have")
     if "***" in text:
         raise Malformed("holds three stars in a row; there are * and **")
-    _refuse_runaway(regex_parser.parse(_glob_body(text, {}), re.ASCII))
+    _refuse_runaway(text)
 
 
-def _check_regex(body: str) -> None:
-    _check_placeholders(body)
-    try:
-        parsed = regex_parser.parse(_PLACEHOLDER.sub("a", body), re.ASCII)
-        re.compile(_PLACEHOLDER.sub("a", body), re.ASCII)
-    except (re.error, RecursionError, OverflowError, ValueError) as error:
-        raise Malformed(f"is no regular expression: {error}") from None
-    _refuse_runaway(parsed)
+def _check_regex(text: str) -> None:
+    _check_placeholders(text)
+    _refuse_runaway(text)
 
 
 class _Item(NamedTuple):
-    """A part of an expression, in a row: the characters it can match, how often it must, in how many ways."""
+    """A part of an expression in a row: the (folded) characters it can match and how often it must.
+
+    `ways` tells in how many ways it can match, `inner_ways` in how many if it is known where it ends.
+    """
 
     characters: frozenset
     least: int = 1
     ways: int = 1
+    inner_ways: int = 1
 
 
-def _refuse_runaway(parsed) -> None:
+def _refuse_runaway(text: str) -> None:
     """Refuse expressions whose matching time is worse than cubic in the length of the name.
 
     Backtracking explodes with a repeat inside a repeat, with a repeated choice whose branches begin alike,
-    and with a row of repeats that can trade characters because nothing between them tells them apart.
+    and with many repeats whose end is free because what follows can match the same characters.
     """
-    trading: list[_Item] = []
-    for item in _row(parsed, inside_repeat=False):
-        if item.least:
-            trading = [other for other in trading if other.characters & item.characters]
-        if item.ways > 1:
-            trading.append(item)
-            if prod(other.ways for other in trading if other.characters & item.characters) > _MOST_WAYS:
-                raise Malformed("could run away: too many repeats that match the same characters")
+    expression = _expression(text, dict.fromkeys(("${login}", "${group}"), _UNKNOWN))
+    try:
+        re.compile(expression, re.ASCII)
+        parsed = regex_parser.parse(expression, re.ASCII)
+        ways = _inner_ways(_row(parsed, inside_repeat=False))
+    except (re.error, RecursionError, OverflowError, ValueError) as error:
+        raise Malformed(f"is no regular expression: {error}") from None
+    if ways > _MOST_WAYS:
+        raise Malformed("could run away: too many repeats that match the same characters")
+
+
+def _inner_ways(row: list[_Item]) -> int:
+    return prod(item.ways if _has_free_end(row, at) else item.inner_ways for at, item in enumerate(row))
+
+
+def _has_free_end(row: list[_Item], at: int) -> bool:
+    """Whether what follows can match the same characters, so that nothing tells where the item ends."""
+    for following in row[at + 1 :]:
+        if following.characters & row[at].characters:
+            return True
+        if following.least:
+            return False
+    return False
 
 
 def _row(parsed, inside_repeat: bool) -> list[_Item]:
@@ -135,7 +152,7 @@ def _row(parsed, inside_repeat: bool) -> list[_Item]:
         elif code is op.SUBPATTERN:
             row += _row(value[-1], inside_repeat)
         elif code is op.BRANCH:
-            row += _branches(value[1], inside_repeat)
+            row.append(_branches(value[1], inside_repeat))
         elif code in (op.LITERAL, op.NOT_LITERAL, op.ANY, op.IN):
             row.append(_Item(_characters(code, value)))
         elif code is not op.AT:
@@ -144,26 +161,35 @@ def _row(parsed, inside_repeat: bool) -> list[_Item]:
 
 
 def _repeat(least: int, most: int, inner, inside_repeat: bool) -> list[_Item]:
-    if least == most:
-        row = _row(inner, inside_repeat)
+    is_variable = least != most
+    if is_variable and inside_repeat:
+        raise Malformed("could run away: a repeat inside a repeat")
+    row = _row(inner, inside_repeat or (is_variable and most > 1))
+    if not is_variable:
         if most * len(row) > _LONGEST_NAME:
             raise Malformed("repeats something more often than a name can hold")
         return row * most
-    if inside_repeat:
-        raise Malformed("could run away: a repeat inside a repeat")
-    row = _row(inner, inside_repeat=most > 1)
-    ways = min(most, _LONGEST_NAME) - min(least, _LONGEST_NAME) + 1
-    inner_ways = prod(item.ways for item in row)
-    return [_Item(frozenset().union(*(item.characters for item in row)), least, ways * inner_ways)]
+    if not row:
+        return []
+    times = min(most, _LONGEST_NAME) - min(least, _LONGEST_NAME) + 1
+    ways = times * prod(item.ways for item in row)
+    return [_Item(_union(row), least, min(ways, _MOST_WAYS + 1), _inner_ways(row))]
 
 
-def _branches(branches, inside_repeat: bool) -> list[_Item]:
+def _branches(branches, inside_repeat: bool) -> _Item:
     rows = [_row(branch, inside_repeat) for branch in branches]
     firsts = [_first(row) for row in rows]
-    if inside_repeat and sum(map(len, firsts)) > len(frozenset().union(*firsts)):
+    is_told_apart = sum(map(len, firsts)) == len(frozenset().union(*firsts))
+    if inside_repeat and not is_told_apart:
         raise Malformed("could run away: a repeated choice whose branches begin alike")
-    ways = sum(prod(item.ways for item in row) for row in rows)
-    return [_Item(frozenset().union(*(item.characters for row in rows for item in row)), 0, ways)]
+    count = max if is_told_apart else sum
+    ways = count(prod(item.ways for item in row) for row in rows)
+    inner_ways = count(_inner_ways(row) for row in rows)
+    return _Item(frozenset().union(*map(_union, rows)), 0, min(ways, _MOST_WAYS + 1), inner_ways)
+
+
+def _union(row: list[_Item]) -> frozenset:
+    return frozenset().union(*(item.characters for item in row))
 
 
 def _first(row: list[_Item]) -> frozenset:
@@ -177,27 +203,36 @@ def _first(row: list[_Item]) -> frozenset:
 
 
 def _characters(code, value) -> frozenset:
-    """The characters of repository names that one item of an expression can match."""
+    """The characters of names that one item can match, in lower case: it may be told to ignore case."""
     if code is op.LITERAL:
-        return frozenset(chr(value))
-    if code is op.NOT_LITERAL:
-        return _ALPHABET - {chr(value)}
+        return _ALPHABET if chr(value) == _UNKNOWN else frozenset(chr(value).lower())
+    return frozenset(character.lower() for character in _NAMES if _fits(code, value, character))
+
+
+def _fits(code, value, character: str) -> bool:
+    if code is op.LITERAL or code is op.NOT_LITERAL:
+        return (ord(character) == value) is (code is op.LITERAL)
     if code is op.RANGE:
-        return frozenset(c for c in _ALPHABET if value[0] <= ord(c) <= value[1])
-    if code is op.IN:
-        return _set_characters(value)
+        return value[0] <= ord(character) <= value[1]
     if code is op.CATEGORY:
-        return _category_characters(value)
-    return _ALPHABET
+        return re.match(_ESCAPES[value], character, re.ASCII) is not None
+    if code is op.IN:
+        return _is_in_set(value, character)
+    return True
 
 
-def _set_characters(items) -> frozenset:
-    negated = bool(items) and items[0][0] is op.NEGATE
-    found = frozenset().union(*(_characters(*item) for item in items[negated:]))
-    return _ALPHABET - found if negated else found
+def _is_in_set(items, character: str) -> bool:
+    if any(code is op.LITERAL and chr(value) == _UNKNOWN for code, value in items):
+        raise Malformed("holds a placeholder between brackets, where only single characters can stand")
+    is_negated = items[0][0] is op.NEGATE
+    return any(_fits(*item, character) for item in items[is_negated:]) is not is_negated
 
 
-def _category_characters(category) -> frozenset:
-    escapes = {op.CATEGORY_DIGIT: r"\d", op.CATEGORY_WORD: r"\w", op.CATEGORY_SPACE: r"\s"}
-    escapes |= {op.CATEGORY_NOT_DIGIT: r"\D", op.CATEGORY_NOT_WORD: r"\W", op.CATEGORY_NOT_SPACE: r"\S"}
-    return frozenset(c for c in _ALPHABET if re.match(escapes[category], c))
+_ESCAPES = {
+    op.CATEGORY_DIGIT: r"\d",
+    op.CATEGORY_NOT_DIGIT: r"\D",
+    op.CATEGORY_WORD: r"\w",
+    op.CATEGORY_NOT_WORD: r"\W",
+    op.CATEGORY_SPACE: r"\s",
+    op.CATEGORY_NOT_SPACE: r"\S",
+}

@@ -8,24 +8,27 @@ import schedule
 
 log = logging.getLogger(__name__)
 
-_TICK = 1.0
 _FIRST_RETRY, _LAST_RETRY = 0.05, 3.0
 """Seconds until work that could not be done is tried again, doubled each time."""
 
 
 class Timer(threading.Thread):
-    """Runs jobs at intervals, in a thread of its own. A job that fails is logged and runs again."""
+    """Runs jobs at intervals, in a thread of its own. A job that fails is logged and runs again.
 
-    def __init__(self) -> None:
+    `tick` is the time between two looks at the clock, in seconds.
+    """
+
+    def __init__(self, tick: float = 1.0) -> None:
         super().__init__(name="timer", daemon=True)
+        self._tick = tick
         self._schedule = schedule.Scheduler()
         self._stopped = threading.Event()
 
-    def every(self, minutes: int, job: Callable[[], object]) -> None:
+    def every(self, minutes: float, job: Callable[[], object]) -> None:
         self._schedule.every(minutes).minutes.do(_guarded(job))
 
     def run(self) -> None:
-        while not self._stopped.wait(_TICK):
+        while not self._stopped.wait(self._tick):
             self._schedule.run_pending()
 
     def stop(self) -> None:
@@ -33,30 +36,33 @@ class Timer(threading.Thread):
 
 
 class Worker(threading.Thread):
-    """Calls `work` when woken, once at the start, and again after a while as long as it returns False."""
+    """Calls `work` when woken, once at the start, and again after a while as long as it returns False.
+
+    While it has to be tried again, what arrives does not hasten that.
+    """
 
     def __init__(self, name: str, work: Callable[[], bool]):
         super().__init__(name=name, daemon=True)
         self._work = _guarded(work)
         self._woken = threading.Event()
-        self._is_stopped = False
+        self._stopped = threading.Event()
 
     def wake(self) -> None:
         self._woken.set()
 
     def run(self) -> None:
         pause = _FIRST_RETRY
-        while not self._is_stopped:
-            self._woken.clear()
+        while not self._stopped.is_set():
             if self._work():
                 pause = _FIRST_RETRY
                 self._woken.wait()
             else:
-                self._woken.wait(pause)
+                self._stopped.wait(pause)
                 pause = min(2 * pause, _LAST_RETRY)
+            self._woken.clear()
 
     def stop(self) -> None:
-        self._is_stopped = True
+        self._stopped.set()
         self._woken.set()
 
 

@@ -206,8 +206,8 @@ class RegistryClient:
 
     def _pages(self, path: str, scope: str, what: str) -> Iterator[dict]:
         query, asked = f"n={PAGE_SIZE}", set()
-        while query and len(asked) < 50:
-            if False:
+        while query:
+            if query in asked:
                 raise self._transport.unavailable(f"lists the pages of {what} in a circle")
             asked.add(query)
             answer = self._transport.ask("GET", f"{path}?{query}", scope, what, limit=LIST_LIMIT)

@@ -22,7 +22,9 @@ _BATCH = 100
 _SETTLING = 3
 """Seconds: the registry tells of a push some milliseconds before the tag points where it says."""
 
-_ATTEMPTS = 5
+_ATTEMPTS = 10
+"""How often an event is tried that fails although the registry answers; with the worker's pauses about 12 s."""
+
 _REMEMBERED = 7 * 24 * 3600
 """Seconds for which an applied event is remembered, so that its duplicate is recognised."""
 
@@ -67,12 +69,20 @@ class Events:
         except _NotSettled:
             return False
         except RegistryUnavailable as error:
-            self._store.inbox.mark_failed(notification.id, error.message)
-            if notification.attempts + 1 < _ATTEMPTS or not self._registry_answers():
-                return False
-            self._set_aside(notification, error.message)
+            return self._indexer.registry_answers() and self._note_failure(notification, error.message)
         except Error as error:
             self._set_aside(notification, error.message)
+        except Exception:
+            log.exception("event %s", notification.id)
+            return self._note_failure(notification, "an unexpected error; the server's log has it")
+        return True
+
+    def _note_failure(self, notification: Notification, why: str) -> bool:
+        """Count an attempt that the registry's absence does not explain. False: there will be another."""
+        self._store.inbox.mark_failed(notification.id, why)
+        if notification.attempts + 1 < _ATTEMPTS:
+            return False
+        self._set_aside(notification, why)
         return True
 
     def _set_aside(self, notification: Notification, why: str) -> None:
@@ -80,19 +90,14 @@ class Events:
         log.warning("event %s could not be applied: %s", notification.id, why)
         self._store.inbox.mark_kept(notification.id, why)
 
-    def _registry_answers(self) -> bool:
-        try:
-            self._registry.ping()
-        except Error:
-            return False
-        return True
-
     def _dispatch(self, notification: Notification, event: Event) -> None:
         apply = {"push": self._push, "pull": self._pull, "delete": self._delete}.get(event.action)
-        if apply and is_repository(event.repository) and _is_about_manifest(event):
-            apply(notification, event)
-        else:
+        if not apply or not is_repository(event.repository):
             self._store.inbox.mark_kept(notification.id, "nothing to do")
+        elif not _is_about_manifest(event):
+            self._store.inbox.mark_applied(notification.id, "about no manifest")
+        else:
+            apply(notification, event)
 
     def _push(self, notification: Notification, event: Event) -> None:
         name, repositories = event.repository, self._store.repositories
@@ -102,7 +107,7 @@ class Events:
             digest = fetched.digest if fetched else known
         except NotFound:
             fetched, digest = None, ""
-        if digest != event.digest and self._store.now() - notification.received_at < _SETTLING:
+        if digest != event.digest and 0 <= self._store.now() - notification.received_at < _SETTLING:
             raise _NotSettled
         if not digest:
             self._store.inbox.mark_applied(notification.id, "gone before it was looked up")
@@ -112,8 +117,8 @@ class Events:
                 self._indexer.save(name, fetched)
             if event.tag:
                 repositories.point_tag(name, event.tag, digest)
-            if digest == event.digest:
-                repositories.record_push(name, event.tag, digest, event.timestamp, event.actor)
+            if digest == event.digest and not self._is_own(event):
+                repositories.record_push(name, event.tag, digest, self._time(event), event.actor)
             repositories.refresh([name])
             self._note(event)
             self._store.inbox.mark_applied(notification.id, "pushed")
@@ -123,7 +128,7 @@ class Events:
             if event.method == "HEAD" or self._is_own(event):
                 self._store.inbox.mark_applied(notification.id, "not counted")
                 return
-            self._store.repositories.record_pull(event.repository, event.tag, event.digest, event.timestamp)
+            self._store.repositories.record_pull(event.repository, event.tag, event.digest, self._time(event))
             self._note(event)
             self._store.inbox.mark_applied(notification.id, "counted")
 
@@ -135,7 +140,8 @@ class Events:
                 self._store.repositories.remove_tag(event.repository, event.tag)
             elif is_gone:
                 self._store.repositories.remove_manifest(event.repository, event.digest)
-            self._note(event)
+            if is_gone:
+                self._note(event)
             self._store.inbox.mark_applied(notification.id, "removed" if is_gone else "still there")
 
     def _is_gone(self, repository: str, reference: str, known: str) -> bool:
@@ -145,11 +151,16 @@ class Events:
             return True
         return False
 
+    def _time(self, event: Event) -> int:
+        """When it happened: not later than now, whatever the event says."""
+        now = self._store.now()
+        return min(event.timestamp or now, now)
+
     def _note(self, event: Event) -> None:
         reference = f":{event.tag}" if event.tag else f"@{event.digest}"
         if not self._is_own(event):
             self._store.activity.add(
-                event.action, event.actor, event.repository + reference, event.address, at=event.timestamp
+                event.action, event.actor, event.repository + reference, event.address, at=self._time(event)
             )
 
 

@@ -7,12 +7,14 @@ from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 from regadmin.entities import SyncRun
-from regadmin.errors import Conflict, Error, RegistryUnavailable
+from regadmin.errors import Conflict, Error, Malformed, RegistryUnavailable
 from regadmin.registry.client import RegistryClient
 from regadmin.services.indexing import Indexer
 from regadmin.store import Store
+from regadmin.store.sync_runs import MAX_ERRORS
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +22,8 @@ STALE_AFTER = 120
 """Seconds without a sign of life after which a run is taken for dead."""
 
 _BEAT = 0.5
-_GIVE_UP_AFTER = 20
+_DOUBT_AFTER = 20
+"""Failures in a row after which the registry is asked whether it is there at all."""
 
 
 class _Aborted(Exception):
@@ -35,6 +38,7 @@ class _Progress:
     run: SyncRun
     lock: threading.Lock = field(default_factory=threading.Lock)
     is_complete: bool = True
+    is_aborted: bool = False
     failures: int = 0
     beat_at: float = 0
 
@@ -46,12 +50,10 @@ class _Progress:
             self._beat()
 
     def fail(self, what: str, error: Error) -> None:
-        """Note an error. One that may come from the registry's absence makes the pass incomplete."""
         with self.lock:
-            self.run = replace(self.run, errors=(*self.run.errors, f"{what}: {error.message}"))
-            if isinstance(error, RegistryUnavailable):
-                self.is_complete = False
-                self.failures += 1
+            if len(self.run.errors) < MAX_ERRORS:
+                self.run = replace(self.run, errors=(*self.run.errors, f"{what}: {error.message}"))
+            self.failures += isinstance(error, RegistryUnavailable)
             self._beat()
 
     def _beat(self) -> None:
@@ -61,7 +63,11 @@ class _Progress:
 
 
 class Synchronisation:
-    """One run at a time, whoever starts it: timer, button, REST call or command line."""
+    """One run at a time, whoever starts it: timer, button, REST call or command line.
+
+    A pass is complete when the catalog and the tags of every repository were listed to their end; only then
+    what it did not see is removed. A manifest that cannot be had is reported, and its tag stays as it was.
+    """
 
     def __init__(self, store: Store, registry: RegistryClient, indexer: Indexer, parallel: int = 8):
         self._store = store
@@ -83,15 +89,23 @@ class Synchronisation:
         """The running synchronisation, else the last one."""
         return self._store.sync_runs.latest()
 
-    def run_if_empty(self) -> None:
-        if self._store.repositories.is_empty():
-            self.run_by_timer("start")
+    def run_if_empty(self) -> bool:
+        """Fill an index that is empty or was never completely read. False: try again later.
 
-    def run_by_timer(self, trigger: str = "timer") -> None:
+        That is when the registry is away, or while another run is going on.
+        """
+        if self._store.sync_runs.has_complete() and not self._store.repositories.is_empty():
+            return True
+        return self._indexer.registry_answers() and self.run_by_timer("start")
+
+    def run_by_timer(self, trigger: str = "timer") -> bool:
+        """Run to the end, unless one is going on; tells whether it ran."""
         try:
             self.run(trigger)
         except Conflict as error:
             log.info("synchronisation: %s", error.message)
+            return False
+        return True
 
     def _begin(self, trigger: str) -> SyncRun:
         run_id = self._store.sync_runs.start(trigger, STALE_AFTER)
@@ -105,19 +119,22 @@ class Synchronisation:
         progress = _Progress(self._store, run)
         try:
             self._walk(progress)
-        except Error as error:
-            progress.fail("registry", error)
-            progress.is_complete = False
         except _Aborted:
+            progress.is_complete = False
+        except Error as error:
+            progress.fail("the catalog", error)
             progress.is_complete = False
         except Exception:
             log.exception("synchronisation broke off")
+            progress.fail("synchronisation", Error("broke off; the server's log says why"))
             progress.is_complete = False
         return self._finish(progress)
 
     def _finish(self, progress: _Progress) -> SyncRun:
         if progress.is_complete:
             progress.count(removed=self._store.repositories.sweep(progress.run.id))
+        else:
+            self._store.repositories.refresh_all()
         run = replace(progress.run, state="complete" if progress.is_complete else "failed")
         self._store.sync_runs.finish(run)
         for error in run.errors[:10]:
@@ -126,46 +143,63 @@ class Synchronisation:
         return run
 
     def _walk(self, progress: _Progress) -> None:
-        names = list(self._registry.repositories())
-        progress.count(repositories_total=len(names))
+        names = []
+        for name in self._registry.repositories():
+            names.append(name)
+            progress.count(repositories_total=1)
         with ThreadPoolExecutor(self._parallel, "sync") as fetchers, ThreadPoolExecutor(2, "list") as listers:
             listed = _ahead(listers, lambda name: (name, self._tags(name, progress)), names, 2 * self._parallel)
             tasks = ((name, tag) for name, tags in listed for tag in tags)
-            for _ in _ahead(fetchers, lambda task: self._take(*task, progress), tasks, 4 * self._parallel):
-                if progress.failures >= _GIVE_UP_AFTER:
-                    raise _Aborted
-        self._store.repositories.refresh(names)
+            taken = _ahead(fetchers, lambda task: self._take(*task, progress), tasks, 4 * self._parallel)
+            for name, tags in groupby(taken):
+                for _ in tags:
+                    continue
+                self._store.repositories.refresh([name])
 
     def _tags(self, name: str, progress: _Progress) -> list[str]:
+        self._check(progress)
         try:
             tags = self._registry.tags(name)
+        except Malformed as error:
+            # Nothing of that name can be in the index.
+            progress.fail(name, error)
+            return []
         except Error as error:
-            progress.fail(name, error if isinstance(error, RegistryUnavailable) else _incomplete(error))
+            progress.is_complete = False
+            progress.fail(name, error)
             return []
         progress.count(repositories_done=1)
         return tags
 
-    def _take(self, name: str, tag: str, progress: _Progress) -> None:
-        """One tag: ask whether it is still what we know, else take it in. A broken one stays as it was."""
+    def _take(self, name: str, tag: str, progress: _Progress) -> str:
+        """One tag: ask whether it is still what we know, else take it in. Returns the repository.
+
+        If an event has moved the tag meanwhile, it knows better.
+        """
+        self._check(progress)
+        repositories = self._store.repositories
+        known = repositories.tag_digest(name, tag)
         try:
-            known = self._store.repositories.tag_digest(name, tag)
             fetched = self._indexer.fetch(name, tag, known)
-            with self._store.transaction():
-                if fetched:
-                    self._indexer.save(name, fetched)
-                    self._store.repositories.point_tag(name, tag, fetched.digest)
-                else:
-                    self._store.repositories.confirm_tag(name, tag)
-                    self._store.repositories.confirm_manifest(name, known)
-            progress.count(tags=1, added=bool(fetched and not known), updated=bool(fetched and known))
         except Error as error:
-            self._store.repositories.confirm_tag(name, tag)
+            repositories.confirm_tag(name, tag)
             progress.fail(f"{name}:{tag}", error)
+            return name
+        with self._store.transaction():
+            if fetched:
+                self._indexer.save(name, fetched)
+            if repositories.tag_digest(name, tag) == known:
+                repositories.point_tag(name, tag, fetched.digest if fetched else known)
+        progress.count(tags=1, added=bool(fetched and not known), updated=bool(fetched and known))
+        return name
 
-
-def _incomplete(error: Error) -> RegistryUnavailable:
-    """A repository whose tags cannot be listed leaves the pass incomplete, for whatever reason."""
-    return RegistryUnavailable(error.message)
+    def _check(self, progress: _Progress) -> None:
+        """Raises _Aborted once the registry is away."""
+        if progress.failures >= _DOUBT_AFTER:
+            progress.failures = 0
+            progress.is_aborted = not self._indexer.registry_answers()
+        if progress.is_aborted:
+            raise _Aborted
 
 
 def _ahead(pool: ThreadPoolExecutor, work, items: Iterable, window: int):

@@ -41,6 +41,20 @@ WHERE (:q IS NULL OR t.name LIKE :q ESCAPE '\' OR (:repository IS NULL AND r.nam
   AND (:digest IS NULL OR m.digest = :digest)
   AND (:is_filtered = 0 OR is_visible(r.name))
 """
+_BELOW = """
+WITH RECURSIVE below (id) AS (
+  SELECT :id UNION
+  SELECT part.id FROM below JOIN manifests whole ON whole.id = below.id
+  JOIN children c ON c.manifest_id = whole.id
+  JOIN manifests part ON part.digest = c.digest AND part.repository_id = whole.repository_id)
+"""
+_ABOVE = """
+WITH RECURSIVE above (id) AS (
+  SELECT :id UNION
+  SELECT whole.id FROM above JOIN manifests part ON part.id = above.id
+  JOIN children c ON c.digest = part.digest
+  JOIN manifests whole ON whole.id = c.manifest_id AND whole.repository_id = part.repository_id)
+"""
 _TAG_ORDERS = {
     "name": "t.name",
     "id": "t.id",
@@ -145,46 +159,54 @@ class RepositoryStore:
                 },
             )
             self._save_parts(row["id"], manifest, config)
-            self._derive(row["id"], manifest, config)
+            self._describe(row["id"], manifest, config)
+            self._add_up(self._self_and_above(row["id"]))
             self.confirm_manifest(repository, manifest.digest)
 
-    def point_tag(self, repository: str, tag: str, digest: str) -> bool:
-        """Let the tag point to a saved manifest. Returns whether that is news."""
+    def point_tag(self, repository: str, tag: str, digest: str) -> None:
+        """Let the tag point to a saved manifest, and confirm both.
+
+        Who pushed what it pointed to before says nothing of what it points to now.
+        """
         with self._database.transaction():
-            changed = self.tag_digest(repository, tag) != digest
             self._database.execute(
                 """
                 INSERT INTO tags (repository_id, name, manifest_id, updated_at)
                 SELECT r.id, :tag, m.id, :now FROM repositories r JOIN manifests m ON m.repository_id = r.id
                 WHERE r.name = :repository AND m.digest = :digest
                 ON CONFLICT (repository_id, name) DO UPDATE SET manifest_id = excluded.manifest_id,
-                  updated_at = CASE WHEN manifest_id = excluded.manifest_id
-                               THEN updated_at ELSE excluded.updated_at END
+                  updated_at = excluded.updated_at, pushed_at = NULL, pushed_by = ''
+                WHERE tags.manifest_id <> excluded.manifest_id
                 """,
                 {"repository": repository, "tag": tag, "digest": digest, "now": self._database.now()},
             )
             self.confirm_tag(repository, tag)
-            return changed
+            self.confirm_manifest(repository, digest)
 
     def record_push(self, repository: str, tag: str, digest: str, at: int, actor: str) -> None:
-        """Note who pushed, and when. A synchronisation never changes this."""
+        """Note who pushed, and when, unless a later push is known. A synchronisation never does this."""
         values = {"repository": repository, "tag": tag, "digest": digest, "at": at, "actor": actor}
         with self._database.transaction():
             self._database.execute(
-                "UPDATE repositories SET last_pushed_at = :at, last_pushed_by = :actor WHERE name = :repository",
+                """
+                UPDATE repositories SET last_pushed_at = :at, last_pushed_by = :actor
+                WHERE name = :repository AND COALESCE(last_pushed_at, 0) <= :at
+                """,
                 values,
             )
             self._database.execute(
                 """
                 UPDATE manifests SET pushed_at = :at, pushed_by = :actor
-                WHERE digest = :digest AND repository_id = (SELECT id FROM repositories WHERE name = :repository)
+                WHERE digest = :digest AND COALESCE(pushed_at, 0) <= :at
+                  AND repository_id = (SELECT id FROM repositories WHERE name = :repository)
                 """,
                 values,
             )
             self._database.execute(
                 """
                 UPDATE tags SET pushed_at = :at, pushed_by = :actor, updated_at = :at
-                WHERE name = :tag AND repository_id = (SELECT id FROM repositories WHERE name = :repository)
+                WHERE name = :tag AND COALESCE(pushed_at, 0) <= :at
+                  AND repository_id = (SELECT id FROM repositories WHERE name = :repository)
                 """,
                 values,
             )
@@ -200,12 +222,17 @@ class RepositoryStore:
             is_child = manifest_id is not None and self._has_parent(repository, digest)
             values |= {"manifest_id": manifest_id, "is_child": is_child and not tag}
             self._database.execute(
-                "UPDATE manifests SET pull_count = pull_count + 1, last_pulled_at = :at WHERE id = :manifest_id",
+                """
+                UPDATE manifests SET pull_count = pull_count + 1,
+                  last_pulled_at = CASE WHEN last_pulled_at > :at THEN last_pulled_at ELSE :at END
+                WHERE id = :manifest_id
+                """,
                 values,
             )
             self._database.execute(
                 """
-                UPDATE tags SET pull_count = pull_count + 1, last_pulled_at = :at
+                UPDATE tags SET pull_count = pull_count + 1,
+                  last_pulled_at = CASE WHEN last_pulled_at > :at THEN last_pulled_at ELSE :at END
                 WHERE repository_id = (SELECT id FROM repositories WHERE name = :repository)
                   AND CASE WHEN :tag <> '' THEN name = :tag ELSE manifest_id = :manifest_id END
                 """,
@@ -213,7 +240,8 @@ class RepositoryStore:
             )
             self._database.execute(
                 """
-                UPDATE repositories SET pull_count = pull_count + 1, last_pulled_at = :at
+                UPDATE repositories SET pull_count = pull_count + 1,
+                  last_pulled_at = CASE WHEN last_pulled_at > :at THEN last_pulled_at ELSE :at END
                 WHERE name = :repository AND NOT :is_child
                 """,
                 values,
@@ -223,9 +251,9 @@ class RepositoryStore:
         """Remove it and the tags that point to it. Returns how many tags those were."""
         with self._database.transaction():
             tags = len(self.tags_of(repository, digest))
-            self._database.execute(
-                "DELETE FROM manifests WHERE id = ?", (self._manifest_id(repository, digest),)
-            )
+            manifest_id, *above = self._self_and_above(self._manifest_id(repository, digest))
+            self._database.execute("DELETE FROM manifests WHERE id = ?", (manifest_id,))
+            self._add_up(above)
             self.refresh([repository])
             return tags
 
@@ -260,23 +288,20 @@ class RepositoryStore:
                 (names,),
             )
 
+    def refresh_all(self) -> None:
+        self.refresh(row["name"] for row in self._database.all("SELECT name FROM repositories"))
+
     # Confirming, and sweeping what a complete synchronisation did not see
 
     def confirm_manifest(self, repository: str, digest: str) -> None:
         """Mark the manifest and, if it is an index, its children as seen by the current run."""
         self._database.execute(
-            """
-            WITH RECURSIVE found (id, repository_id) AS (
-              SELECT m.id, m.repository_id FROM manifests m JOIN repositories r ON r.id = m.repository_id
-              WHERE r.name = ? AND m.digest = ?
-              UNION
-              SELECT child.id, child.repository_id FROM found
-              JOIN children c ON c.manifest_id = found.id
-              JOIN manifests child ON child.repository_id = found.repository_id AND child.digest = c.digest)
+            _BELOW
+            + """
             UPDATE manifests SET seen_run = (SELECT COALESCE(max(id), 0) FROM sync_runs)
-            WHERE id IN (SELECT id FROM found)
+            WHERE id IN (SELECT id FROM below)
             """,
-            (repository, digest),
+            {"id": self._manifest_id(repository, digest)},
         )
 
     def confirm_tag(self, repository: str, tag: str) -> None:
@@ -296,21 +321,26 @@ class RepositoryStore:
         """
         with self._database.transaction():
             removed = self._database.execute("DELETE FROM tags WHERE seen_run < ?", (run,)).rowcount
-            self._database.execute(
-                """
-                DELETE FROM manifests WHERE seen_run < ?
-                  AND NOT EXISTS (SELECT 1 FROM tags t WHERE t.manifest_id = manifests.id)
-                  AND NOT EXISTS (
-                    SELECT 1 FROM children c JOIN manifests parent ON parent.id = c.manifest_id
-                    WHERE c.digest = manifests.digest AND parent.repository_id = manifests.repository_id)
-                """,
-                (run,),
-            )
+            while self._sweep_manifests(run):
+                continue
             self._database.execute(
                 "DELETE FROM blobs WHERE NOT EXISTS (SELECT 1 FROM manifest_blobs b WHERE b.blob_id = blobs.id)"
             )
-            self.refresh(row["name"] for row in self._database.all("SELECT name FROM repositories"))
+            self.refresh_all()
             return removed
+
+    def _sweep_manifests(self, run: int) -> int:
+        """The children of an index are free to go once it has gone."""
+        return self._database.execute(
+            """
+            DELETE FROM manifests WHERE seen_run < ?
+              AND NOT EXISTS (SELECT 1 FROM tags t WHERE t.manifest_id = manifests.id)
+              AND NOT EXISTS (
+                SELECT 1 FROM children c JOIN manifests parent ON parent.id = c.manifest_id
+                WHERE c.digest = manifests.digest AND parent.repository_id = manifests.repository_id)
+            """,
+            (run,),
+        ).rowcount
 
     # Inner parts
 
@@ -384,23 +414,15 @@ class RepositoryStore:
                 "INSERT INTO manifest_blobs VALUES (?, ?, ?, ?)", (manifest_id, position, row["id"], blob.media_type)
             )
 
-    def _derive(self, manifest_id: int, manifest: Manifest, config: ImageConfig | None) -> None:
-        """Size, platforms and time of creation; an index takes them from its children that are known."""
+    def _describe(self, manifest_id: int, manifest: Manifest, config: ImageConfig | None) -> None:
+        """Platforms and time of creation. A configuration that was read before is not forgotten."""
         platforms = [c.platform for c in manifest.children if c.platform not in ("", "unknown/unknown")]
         if config and config.platform:
             platforms = [config.platform]
         self._database.execute(
             """
-            WITH parts AS (
-              SELECT m.id, m.created_at FROM manifests m JOIN children c ON c.digest = m.digest
-              WHERE c.manifest_id = :id
-                AND m.repository_id = (SELECT repository_id FROM manifests WHERE id = :id))
-            UPDATE manifests SET
-              size = (SELECT COALESCE(sum(size), 0) FROM blobs WHERE id IN (
-                SELECT blob_id FROM manifest_blobs WHERE manifest_id = :id
-                UNION SELECT blob_id FROM manifest_blobs WHERE manifest_id IN (SELECT id FROM parts))),
-              created_at = COALESCE(:created_at, (SELECT max(created_at) FROM parts)),
-              platforms = :platforms
+            UPDATE manifests SET created_at = COALESCE(:created_at, created_at),
+              platforms = CASE WHEN :platforms = '[]' THEN platforms ELSE :platforms END
             WHERE id = :id
             """,
             {
@@ -409,6 +431,26 @@ class RepositoryStore:
                 "created_at": config.created_at if config else None,
             },
         )
+
+    def _self_and_above(self, manifest_id: int | None) -> list[int | None]:
+        """The manifest, then every index that it is a part of."""
+        return [row["id"] for row in self._database.all(_ABOVE + "SELECT id FROM above", {"id": manifest_id})]
+
+    def _add_up(self, manifest_ids: list[int]) -> None:
+        """The size, each blob once; an index has that of its parts, as far as they are known, and is as young."""
+        for manifest_id in manifest_ids:
+            self._database.execute(
+                _BELOW
+                + """
+                UPDATE manifests SET
+                  size = (SELECT COALESCE(sum(size), 0) FROM blobs WHERE id IN (
+                    SELECT blob_id FROM manifest_blobs WHERE manifest_id IN (SELECT id FROM below))),
+                  created_at = CASE WHEN kind <> 'index' THEN created_at ELSE (
+                    SELECT max(m.created_at) FROM manifests m JOIN below ON below.id = m.id WHERE m.kind <> 'index') END
+                WHERE id = :id
+                """,
+                {"id": manifest_id},
+            )
 
 
 def _repository(row: sqlite3.Row) -> Repository:

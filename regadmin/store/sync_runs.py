@@ -64,6 +64,10 @@ class SyncRunStore:
         row = self._database.one(_COLUMNS + "ORDER BY id DESC LIMIT 1")
         return _run(row) if row else None
 
+    def has_complete(self) -> bool:
+        """Whether a run has ever come to its end."""
+        return self._database.one("SELECT 1 FROM sync_runs WHERE state = 'complete' LIMIT 1") is not None
+
     def find(self, run_id: int) -> SyncRun | None:
         row = self._database.one(_COLUMNS + "WHERE id = ?", (run_id,))
         return _run(row) if row else None

@@ -1,6 +1,7 @@
 """Who calls, and may he? One place for all surfaces."""
 
 import hmac
+import secrets
 from dataclasses import dataclass
 
 from bottle import request, response
@@ -14,6 +15,7 @@ from regadmin.web.routes import Access
 
 SESSION_COOKIE = "JWT"
 CSRF_COOKIE = "XSRF-TOKEN"
+VISITOR_COOKIE = "visitor"
 CSRF_HEADER = "X-XSRF-TOKEN"
 
 _ROLES = {
@@ -94,7 +96,8 @@ class Guards:
             raise Forbidden("the form is too old or came from elsewhere; reload the page and try again")
 
     def csrf(self, caller: Identity) -> str:
-        return self._sessions.csrf(caller.session_id)
+        """What a form of this caller must send along; a visitor without a session is known by a cookie."""
+        return self._sessions.csrf(caller.session_id or self._visitor())
 
     def authenticate(self, login: str, password: str) -> User:
         """Check the credentials; a failure is noted. Raises Unauthenticated."""
@@ -132,6 +135,13 @@ class Guards:
                 self._set_cookies(signed_in)
             return Identity(signed_in.user, signed_in.session_id, by_cookie=True)
         return Identity()
+
+    def _visitor(self) -> str:
+        known = request.get_cookie(VISITOR_COOKIE) or request.environ.get("regadmin.visitor")
+        if not known:
+            known = request.environ["regadmin.visitor"] = secrets.token_urlsafe(24)
+            response.set_cookie(VISITOR_COOKIE, known, path="/", httponly=True, secure=self._is_secure, samesite="lax")
+        return known
 
     def _set_cookies(self, signed_in: SignedIn) -> None:
         common = {"path": "/", "max_age": self._sessions.cookie_ttl, "secure": self._is_secure, "samesite": "lax"}

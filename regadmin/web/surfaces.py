@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from bottle import Bottle, HTTPError, HTTPResponse, request, response
 
 from regadmin.errors import Error, Forbidden, NotFound
-from regadmin.web.answers import as_error, failed
+from regadmin.web.answers import as_error, failed, secure_headers
 from regadmin.web.guards import CSRF_HEADER, Guards
 from regadmin.web.routes import Access, Route
 
@@ -76,6 +76,7 @@ def error_handler(api: ApiSurface, show_page: Callable[[Error, int], str]) -> Ca
     """What Bottle itself refuses (no such route, no such method), as JSON or as a page."""
 
     def handle(error: HTTPError) -> str:
+        secure_headers()
         is_api = request.path.startswith(api.PREFIXES)
         if is_api and request.method == "OPTIONS" and error.status_code == 405:
             return api.preflight()

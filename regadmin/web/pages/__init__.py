@@ -1,0 +1,1 @@
+"""The pages: HTML, and the fragments of it that htmx asks for."""

@@ -1,0 +1,69 @@
+"""Templates, and what every one of them is given."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bottle import request, response
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from regadmin.assets import StaticFiles
+from regadmin.version import __version__
+from regadmin.web.guards import Guards, identity
+
+THEMES = ("system", "light", "dark")
+FLASHES = {
+    "signed-out": ("ok", "You are signed out."),
+    "password-changed": ("ok", "Your password is changed. Your other sessions have ended."),
+}
+"""What the next page says. The cookie names one of these, so that nobody can make a page say something else."""
+
+
+class Renderer:
+    def __init__(self, templates: Path, static: StaticFiles, guards: Guards, registry_host: str):
+        self._guards = guards
+        self._environment = Environment(
+            loader=FileSystemLoader(templates),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=False,
+            auto_reload=False,
+        )
+        self._environment.filters["utc"] = lambda seconds: datetime.fromtimestamp(seconds, UTC)
+        self._environment.globals.update(
+            version=__version__, registry_host=registry_host, asset=static.url, lang="en"
+        )
+
+    def page(self, template: str, http_status: int = 200, /, **context) -> str:
+        """A whole page."""
+        caller = identity()
+        response.status = http_status
+        response.content_type = "text/html; charset=UTF-8"
+        response.set_header("Cache-Control", "no-store" if caller.user else "no-cache")
+        response.add_header("Vary", "HX-Request, Cookie")
+        common = {
+            "user": caller.user,
+            "csrf": self._guards.csrf(caller),
+            "theme": theme(),
+            "path": request.path,
+            "flash": _taken_flash(),
+            "nav": [] if caller.user and caller.user.must_change_password else [("Repositories", "/repos")],
+        }
+        return self._environment.get_template(template).render(common | context)
+
+
+def theme() -> str:
+    chosen = request.get_cookie("theme")
+    return chosen if chosen in THEMES else THEMES[0]
+
+
+def flash(name: str) -> None:
+    """Let the next page say one of FLASHES."""
+    response.set_cookie("flash", name, path="/", httponly=True, samesite="lax", max_age=60)
+
+
+def _taken_flash() -> list[tuple[str, str]]:
+    name = request.get_cookie("flash")
+    if not name:
+        return []
+    response.delete_cookie("flash", path="/")
+    return [FLASHES[name]] if name in FLASHES else []
