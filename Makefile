@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := docker-registry skopeo
 
-.PHONY: demo test check tools clean
+.PHONY: demo test check bench tools clean
 
 demo: $(STAMP)
 	$(BIN)/regadmin demo
@@ -21,6 +21,10 @@ $(STAMP): setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV) || { contrib/install python3-venv && $(PYTHON) -m venv $(VENV); }
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@
+
+bench: $(STAMP)
+	@contrib/install wrk
+	$(BIN)/python -m tests.bench $(ARGS)
 
 # What the tests run beside Python.
 tools:

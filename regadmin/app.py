@@ -175,6 +175,8 @@ class App:
     def _wsgi(self) -> Callable:
         guards = Guards(self.users, self.sessions, is_secure=self._settings["ssl.type"] != "none")
         bottle = Bottle()
+        # An id that SQLite cannot hold belongs to nothing: 404, not a fault.
+        bottle.router.add_filter("int", lambda _: (r"-?[0-9]{1,15}", int, str))
         api_routes = [
             *AuthApi(guards).routes(),
             *UsersApi(self.users).routes(),
@@ -219,7 +221,9 @@ class App:
         if settings["logger.enabled"]:
             path, size = settings["logger.file"], settings["logger.max-size"]
             try:
-                file = RotatingFileHandler(path, maxBytes=size, backupCount=settings["logger.max-backups"])
+                file = RotatingFileHandler(
+                    path, maxBytes=size, backupCount=settings["logger.max-backups"], encoding="utf-8"
+                )
             except OSError as error:
                 raise Misconfigured(f"logger.file {path}: {error.strerror}") from None
         if settings["logger.stdout"]:

@@ -49,7 +49,7 @@ class User:
 
     @property
     def is_admin(self) -> bool:
-        return self.role is Role.ADMIN
+        return self.role == Role.ADMIN
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from regadmin.errors import Malformed
 
 MAX_LENGTH = 512
+MAX_GROUPS = 100
 PLACEHOLDERS = ("login", "group")
 
 _PLACEHOLDER = re.compile(r"\$\{([^}]*)\}?")
@@ -26,6 +27,15 @@ _NAMES = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 _ALPHABET = frozenset("".join(_NAMES).lower())
 _UNKNOWN = "\ue000"
 """Stands for a placeholder's value while an expression is checked: it may be any text."""
+
+_ESCAPES = {
+    op.CATEGORY_DIGIT: r"\d",
+    op.CATEGORY_NOT_DIGIT: r"\D",
+    op.CATEGORY_WORD: r"\w",
+    op.CATEGORY_NOT_WORD: r"\W",
+    op.CATEGORY_SPACE: r"\s",
+    op.CATEGORY_NOT_SPACE: r"\S",
+}
 
 _LONGEST_NAME = 255
 _MOST_WAYS = 2**18
@@ -98,6 +108,9 @@ def _check_glob(text: str) -> None:
 
 def _check_regex(text: str) -> None:
     _check_placeholders(text)
+    # Deep nesting could compile here and yet exhaust the stack where it is matched.
+    if text.count("(") > MAX_GROUPS:
+        raise Malformed(f"holds more than {MAX_GROUPS} groups")
     _refuse_runaway(text)
 
 
@@ -226,13 +239,3 @@ def _is_in_set(items, character: str) -> bool:
         raise Malformed("holds a placeholder between brackets, where only single characters can stand")
     is_negated = items[0][0] is op.NEGATE
     return any(_fits(*item, character) for item in items[is_negated:]) is not is_negated
-
-
-_ESCAPES = {
-    op.CATEGORY_DIGIT: r"\d",
-    op.CATEGORY_NOT_DIGIT: r"\D",
-    op.CATEGORY_WORD: r"\w",
-    op.CATEGORY_NOT_WORD: r"\W",
-    op.CATEGORY_SPACE: r"\s",
-    op.CATEGORY_NOT_SPACE: r"\S",
-}

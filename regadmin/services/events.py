@@ -107,7 +107,8 @@ class Events:
             digest = fetched.digest if fetched else known
         except NotFound:
             fetched, digest = None, ""
-        if digest != event.digest and 0 <= self._store.now() - notification.received_at < _SETTLING:
+        is_young = 0 <= self._store.now() - notification.received_at < _SETTLING
+        if digest != event.digest and is_young and not self._is_own(event):
             raise _NotSettled
         if not digest:
             self._store.inbox.mark_applied(notification.id, "gone before it was looked up")

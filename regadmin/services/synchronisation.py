@@ -197,7 +197,7 @@ class Synchronisation:
         """Raises _Aborted once the registry is away."""
         if progress.failures >= _DOUBT_AFTER:
             progress.failures = 0
-            progress.is_aborted = not self._indexer.registry_answers()
+            progress.is_aborted |= not self._indexer.registry_answers()
         if progress.is_aborted:
             raise _Aborted
 

@@ -10,7 +10,7 @@ from regadmin.entities import Actor, Role, User
 from regadmin.errors import Forbidden, Unauthenticated
 from regadmin.services.sessions import Sessions, SignedIn
 from regadmin.services.users import Users
-from regadmin.web.inputs import basic_credentials
+from regadmin.web.inputs import basic_credentials, cookie
 from regadmin.web.routes import Access
 
 SESSION_COOKIE = "JWT"
@@ -128,7 +128,7 @@ class Guards:
         if token:
             signed_in = self._sessions.identify(token)
             return Identity(signed_in.user, signed_in.session_id)
-        token = request.get_cookie(SESSION_COOKIE)
+        token = cookie(SESSION_COOKIE)
         if token:
             signed_in = self._sessions.identify(token, is_renewed=True)
             if signed_in.token:
@@ -137,7 +137,7 @@ class Guards:
         return Identity()
 
     def _visitor(self) -> str:
-        known = request.get_cookie(VISITOR_COOKIE) or request.environ.get("regadmin.visitor")
+        known = cookie(VISITOR_COOKIE) or request.environ.get("regadmin.visitor")
         if not known:
             known = request.environ["regadmin.visitor"] = secrets.token_urlsafe(24)
             response.set_cookie(VISITOR_COOKIE, known, path="/", httponly=True, secure=self._is_secure, samesite="lax")

@@ -17,12 +17,12 @@ _MAX_FIELDS = 1000
 
 def query() -> dict[str, list[str]]:
     """The parameters in the address."""
-    return _fields(request.environ.get("QUERY_STRING", ""), "the address")
+    return _fields(request.environ.get("QUERY_STRING", "").encode("latin-1"), "the address")
 
 
 def form() -> dict[str, list[str]]:
     """The fields of a form that was posted (application/x-www-form-urlencoded)."""
-    return _fields(body(MAX_FORM).decode("latin-1"), "the form")
+    return _fields(body(MAX_FORM), "the form")
 
 
 def json_body() -> dict:
@@ -34,6 +34,12 @@ def json_body() -> dict:
     if not isinstance(value, dict):
         raise Malformed("the body is not a JSON object")
     return value
+
+
+def cookie(name: str) -> str:
+    """The cookie's value, or ''. Read leniently: other applications on this host may have set strange ones."""
+    pairs = (pair.partition("=") for pair in request.environ.get("HTTP_COOKIE", "").split(";"))
+    return next((value.strip().strip('"') for key, _, value in pairs if key.strip() == name), "")
 
 
 def is_json() -> bool:
@@ -60,9 +66,9 @@ def basic_credentials(header: str) -> tuple[str, str]:
     return login, password
 
 
-def _fields(text: str, where: str) -> dict[str, list[str]]:
+def _fields(raw: bytes, where: str) -> dict[str, list[str]]:
     try:
-        return parse_qs(text, keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS)
+        return parse_qs(raw.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS)
     except UnicodeDecodeError:
         raise Malformed(f"{where} holds text that is not UTF-8") from None
     except ValueError:

@@ -40,10 +40,10 @@ class ApiSurface:
         return call
 
     def _admit(self, route: Route) -> None:
+        if self._is_foreign() and (route.access is Access.PUBLIC or route.method not in _SAFE):
+            raise Forbidden("another site may not call this")
         if route.access is Access.PUBLIC:
             self._guards.identify_visitor()
-            if self._is_foreign():
-                raise Forbidden("another site may not call this")
             return
         caller = self._guards.identify()
         self._guards.allow(caller, route.access)
@@ -51,7 +51,7 @@ class ApiSurface:
             self._guards.check_csrf(caller, request.environ.get("HTTP_X_XSRF_TOKEN", ""))
 
     def _is_foreign(self) -> bool:
-        """A form or link on another site can call what needs no credentials: signing in and out."""
+        """A form or link on another site can call what needs no credentials, or those that a browser keeps."""
         is_cross_site = request.environ.get("HTTP_SEC_FETCH_SITE") == "cross-site"
         return is_cross_site and request.environ.get("HTTP_ORIGIN") not in self._origins
 

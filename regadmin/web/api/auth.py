@@ -4,6 +4,7 @@ from regadmin.entities import User
 from regadmin.errors import Malformed, Unauthenticated
 from regadmin.web import inputs
 from regadmin.web.answers import done, json_answer
+from regadmin.web.api.parameters import text
 from regadmin.web.guards import Guards, identity, refuse_default_password
 from regadmin.web.routes import Access, Route
 
@@ -29,9 +30,10 @@ class AuthApi:
             posted = inputs.json_body()
         else:
             posted = {name: values[0] for name, values in inputs.form().items()}
-        login, password = posted.get("user"), posted.get("passwd")
-        if not isinstance(login, str) or not isinstance(password, str):
-            raise Malformed("user and passwd are needed")
+        try:
+            login, password = text(posted.get("user")), text(posted.get("passwd"))
+        except ValueError:
+            raise Malformed("user and passwd are needed, as text") from None
         user = self._guards.authenticate(login, password)
         refuse_default_password(user)
         self._guards.sign_in(user)
@@ -41,6 +43,7 @@ class AuthApi:
         user = identity().user
         if not user:
             raise Unauthenticated("sign in first")
+        refuse_default_password(user)
         return json_answer(_row(user))
 
     def show_status(self) -> str:

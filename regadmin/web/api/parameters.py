@@ -95,8 +95,8 @@ def _range(value: Any) -> tuple[int, int]:
     if value is None:
         return 0, MAX_ROWS
     try:
-        first, last = map(integer, value)
-    except (TypeError, ValueError):
+        first, last = integers(value)
+    except ValueError:
         raise Malformed("range must be two whole numbers, as in [0,9]") from None
     if first < 0 or last < first:
         raise Malformed("range must not be negative or backwards")

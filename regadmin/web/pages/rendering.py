@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from regadmin.assets import StaticFiles
 from regadmin.version import __version__
+from regadmin.web import inputs
 from regadmin.web.guards import Guards, identity
 
 THEMES = ("system", "light", "dark")
@@ -52,7 +53,7 @@ class Renderer:
 
 
 def theme() -> str:
-    chosen = request.get_cookie("theme")
+    chosen = inputs.cookie("theme")
     return chosen if chosen in THEMES else THEMES[0]
 
 
@@ -62,7 +63,7 @@ def flash(name: str) -> None:
 
 
 def _taken_flash() -> list[tuple[str, str]]:
-    name = request.get_cookie("flash")
+    name = inputs.cookie("flash")
     if not name:
         return []
     response.delete_cookie("flash", path="/")
