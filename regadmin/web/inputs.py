@@ -46,6 +46,12 @@ def is_json() -> bool:
     return request.environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() == "application/json"
 
 
+def is_fragment() -> bool:
+    """Whether htmx asks for a part of the page; after a cache miss in its history it wants all of it."""
+    environ = request.environ
+    return environ.get("HTTP_HX_REQUEST") == "true" and environ.get("HTTP_HX_HISTORY_RESTORE_REQUEST") != "true"
+
+
 def body(limit: int) -> bytes:
     content = request.environ["wsgi.input"].read(limit + 1)
     if len(content) > limit:

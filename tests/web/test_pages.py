@@ -205,6 +205,32 @@ def test_htmx_gets_the_list_alone_and_the_address_to_show(images, browser):
     assert "<html" in restored.text
 
 
+def test_htmx_gets_an_error_as_a_toast_and_the_list_stays(browser):
+    sign_in(browser)
+    answer = browser.get("/repos?sort=bogus", headers=HTMX)
+    assert answer.status == 400
+    assert answer.header("HX-Retarget") == "#toasts"
+    assert "<html" not in answer.text
+    assert "cannot sort by" in answer.text
+
+
+def test_a_session_that_is_over_within_a_page_leads_to_the_sign_in(browser):
+    answer = browser.get("/password", headers=HTMX)
+    assert (answer.status, answer.header("HX-Redirect")) == (401, "/login?next=%2Fpassword")
+
+
+def test_a_fragment_leaves_the_message_for_the_next_page(app, browser):
+    sign_in(browser)
+    submit(browser, "/password", "/password", old=ADMIN_PASSWORD, new="a new one", repeat="a new one")
+    browser.get("/repos", headers=HTMX)
+    assert "Your password is changed." in browser.get("/repos").text
+
+
+def test_choosing_a_theme_leads_back_to_the_same_search(browser):
+    sign_in(browser)
+    assert hidden(browser.get("/repos?q=team&page=1"), "next") == "/repos?q=team&page=1"
+
+
 def test_searching_and_sorting_are_in_the_address(images, browser):
     images("team/web", "v1")
     sign_in(browser)

@@ -35,7 +35,7 @@ class Renderer:
         )
 
     def page(self, template: str, http_status: int = 200, /, **context) -> str:
-        """A whole page."""
+        """A page, or a fragment of one."""
         caller = identity()
         response.status = http_status
         response.content_type = "text/html; charset=UTF-8"
@@ -46,7 +46,8 @@ class Renderer:
             "csrf": self._guards.csrf(caller),
             "theme": theme(),
             "path": request.path,
-            "flash": _taken_flash(),
+            "address": request.path + (f"?{request.query_string}" if request.query_string else ""),
+            "flash": [] if inputs.is_fragment() else _taken_flash(),
             "nav": [] if caller.user and caller.user.must_change_password else [("Repositories", "/repos")],
         }
         return self._environment.get_template(template).render(common | context)

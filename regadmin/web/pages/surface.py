@@ -8,6 +8,7 @@ from bottle import Bottle, HTTPResponse, request, response
 from regadmin.errors import Error, Unauthenticated, Unforeseen
 from regadmin.web.answers import as_error, status_of
 from regadmin.web.guards import Guards, Identity, identity
+from regadmin.web.inputs import is_fragment
 from regadmin.web.pages.rendering import Renderer
 from regadmin.web.routes import Route
 
@@ -44,8 +45,12 @@ class PageSurface:
         self._guards.check_csrf(identity(), form.get("csrf", [""])[0])
 
     def show_error(self, error: Error, status: int = 0) -> str:
-        """A page that says what went wrong and what to do next."""
+        """A page that says what went wrong and what to do next; within a page, a toast."""
         status = status or status_of(error)
+        if is_fragment():
+            response.set_header("HX-Retarget", "#toasts")
+            response.set_header("HX-Reswap", "beforeend")
+            return self.render("_toast.html", status, kind="bad", text=error.message)
         caller = request.environ.get("regadmin.identity") or self._guards.identify_visitor()
         link = ("Go to the repositories", "/repos") if caller.user else ("Sign in", "/login")
         return self.render(
@@ -63,7 +68,7 @@ class PageSurface:
             try:
                 caller = self._guards.identify_visitor()
                 address = self._elsewhere(caller, route)
-                return redirect(address) if address else route.handler(**values)
+                return redirect(address, 401) if address else route.handler(**values)
             except HTTPResponse:
                 raise
             except Exception as exception:
@@ -82,16 +87,13 @@ class PageSurface:
         return ""
 
 
-def is_fragment() -> bool:
-    """Whether htmx asks for a part of the page; after a cache miss in its history it wants all of it."""
-    environ = request.environ
-    return environ.get("HTTP_HX_REQUEST") == "true" and environ.get("HTTP_HX_HISTORY_RESTORE_REQUEST") != "true"
+def redirect(address: str, fragment_status: int = 200) -> str:
+    """Send the browser on, by GET; cookies that were set stay.
 
-
-def redirect(address: str) -> str:
-    """Send the browser on, by GET; cookies that were set stay."""
-    response.status = 303
-    response.set_header("Location", address)
+    htmx would follow a Location by itself and put that page where a part of this one belongs.
+    """
+    response.status, header = (fragment_status, "HX-Redirect") if is_fragment() else (303, "Location")
+    response.set_header(header, address)
     return ""
 
 
