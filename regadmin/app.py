@@ -25,6 +25,7 @@ from regadmin.registry.client import RegistryClient
 from regadmin.scheduler import Timer, Worker
 from regadmin.services.events import Events
 from regadmin.services.groups import Groups
+from regadmin.services.images import Images
 from regadmin.services.indexing import Indexer
 from regadmin.services.repositories import Repositories
 from regadmin.services.rules import Rules
@@ -45,10 +46,14 @@ from regadmin.web.api.users import UsersApi
 from regadmin.web.guards import Guards
 from regadmin.web.notifications import Notifications
 from regadmin.web.pages.account import AccountPages
+from regadmin.web.pages.groups import GroupPages
+from regadmin.web.pages.images import ImagePages
 from regadmin.web.pages.rendering import Renderer
 from regadmin.web.pages.repositories import RepositoryPages
+from regadmin.web.pages.rules import RulePages
 from regadmin.web.pages.static import StaticFilesDoor
 from regadmin.web.pages.surface import PageSurface
+from regadmin.web.pages.users import UserPages
 from regadmin.web.proxies import TrustedProxies
 from regadmin.web.realm import Realm
 from regadmin.web.surfaces import ApiSurface, error_handler
@@ -75,6 +80,7 @@ class App:
         self.events = Events(self.store, self.registry, indexer, self._is_own)
         self.synchronisation = Synchronisation(self.store, self.registry, indexer)
         self.repositories = Repositories(self.store, self.rules, self.registry)
+        self.images = Images(self.store, self.rules, self.repositories)
         self._static = assets.StaticFiles(assets.directory("static"))
         self.wsgi = self._wsgi()
         self._timer = Timer()
@@ -198,7 +204,11 @@ class App:
             bottle,
             [
                 *AccountPages(pages, guards, self.users, self.repositories).routes(),
+                *ImagePages(pages, self.images, self.repositories).routes(),
                 *RepositoryPages(pages, self.repositories, self.rules).routes(),
+                *RulePages(pages, self.rules).routes(),
+                *UserPages(pages, self.users, self.groups, self.repositories, self.rules).routes(),
+                *GroupPages(pages, self.groups, self.users).routes(),
             ],
         )
         StaticFilesDoor(self._static).install(bottle)

@@ -270,6 +270,7 @@ parts = st.sampled_from(
 expressions = st.lists(parts, min_size=1, max_size=12).map(lambda found: "/" + "".join(found) + "/")
 
 
+@pytest.mark.filterwarnings("ignore:Possible nested set")
 @given(st.text() | expressions | st.lists(parts, max_size=8).map("".join), name_texts)
 def test_whatever_is_typed_is_refused_with_a_sentence_or_can_be_matched(text, name):
     try:

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from regadmin.entities import DEFAULT_GROUP_ID, Actor, Group, Page
 from regadmin.errors import Conflict, Invalid, NotFound
 from regadmin.store import Store
+from regadmin.store.groups import GroupSummary
 from regadmin.store.listing import Listing
 
 MAX_TEXT = 255
@@ -19,6 +20,15 @@ class Groups:
 
     def list(self, listing: Listing) -> Page:
         return self._store.groups.list(listing)
+
+    def list_summaries(self, listing: Listing) -> Page:
+        """Like `list`, but the rows are GroupSummary, and their counts can be sorted by."""
+        return self._store.groups.list_summaries(listing)
+
+    def find_summary(self, group_id: int) -> GroupSummary:
+        """Raises NotFound."""
+        self.find(group_id)
+        return self._store.groups.find_summary(group_id)
 
     def find(self, group_id: int) -> Group:
         group = self._store.groups.find(group_id)
@@ -33,7 +43,7 @@ class Groups:
             try:
                 group = self._store.groups.create(name, description)
             except sqlite3.IntegrityError:
-                raise Conflict(f"name: {name} is taken") from None
+                raise Conflict("name: is taken by another group") from None
             self._store.activity.add("group created", by.login, name, by.address, asdict(group))
             return group
 
@@ -46,7 +56,7 @@ class Groups:
             try:
                 self._store.groups.update(new)
             except sqlite3.IntegrityError:
-                raise Conflict(f"name: {new.name} is taken") from None
+                raise Conflict("name: is taken by another group") from None
             details = {"before": asdict(old), "after": asdict(new)}
             self._store.activity.add("group changed", by.login, new.name, by.address, details)
             return new
@@ -55,11 +65,17 @@ class Groups:
         """Its rules go with it; its members stay. Raises NotFound and Conflict."""
         with self._store.transaction():
             group = self.find(group_id)
-            if group_id == DEFAULT_GROUP_ID:
-                raise Conflict(f"the group {group.name} is the one of users without another; it stays")
+            reason = self.why_not_delete(group)
+            if reason:
+                raise Conflict(reason)
             self._store.groups.delete(group_id)
             self._store.activity.add("group deleted", by.login, group.name, by.address, asdict(group))
             return group
+
+    def why_not_delete(self, group: Group) -> str:
+        """The reason why the group cannot be deleted, or ''."""
+        is_default = group.id == DEFAULT_GROUP_ID
+        return f"the group {group.name} is the one of users without another; it stays" if is_default else ""
 
 
 def _check(name: str, description: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from regadmin.entities import Actor, Page, Repository, User
-from regadmin.errors import NotFound, RegistryUnavailable
+from regadmin.errors import NotFound, RegistryError, RegistryUnavailable
 from regadmin.registry.client import RegistryClient
 from regadmin.services.rules import Rules
 from regadmin.store import Store
@@ -55,6 +55,19 @@ class Repositories:
             self._store.repositories.remove_manifest(name, digest)
             self._store.activity.add("delete", by.login, f"{name}@{digest}", by.address)
 
+    def delete_image(self, name: str, digest: str, by: Actor, with_children: bool = False) -> list[str]:
+        """Delete it with all its tags, and of an index also the children that nothing else needs.
+
+        Returns the digests of children that could not be deleted. Raises NotFound and RegistryError.
+        """
+        children = self.lone_children(name, digest) if with_children else []
+        self.delete_manifest(name, digest, by)
+        return [left for child in children for left in self._delete_child(name, child, by)]
+
+    def lone_children(self, name: str, digest: str) -> list[str]:
+        """The parts of an index that no tag and no other index needs."""
+        return self._store.repositories.lone_children(name, digest)
+
     def delete_tag(self, name: str, tag: str, by: Actor) -> None:
         """Remove only the tag; the image and its other tags stay. Raises NotFound and RegistryError."""
         is_known = bool(self._store.repositories.tag_digest(name, tag))
@@ -68,10 +81,17 @@ class Repositories:
             self._store.activity.add("delete", by.login, f"{name}:{tag}", by.address)
 
     def check_registry(self) -> None:
-        """Raises RegistryUnavailable if the registry does not answer as one."""
-        ping = self._registry.ping()
-        if ping.status not in (200, 401):
-            raise RegistryUnavailable(f"the registry answers {ping.status} to /v2/")
+        """Raises RegistryError if nothing answers there, or something that is no registry."""
+        try:
+            self._registry.ping()
+        except NotFound:
+            raise RegistryUnavailable("what answers at the registry's address has no /v2/: it is no registry") from None
+
+    def _delete_child(self, name: str, digest: str, by: Actor) -> list[str]:
+        try:
+            return self.delete_image(name, digest, by, with_children=True)
+        except (NotFound, RegistryError):
+            return [digest]
 
     def _may_see(self, user: User | None, name: str) -> bool:
         visible = self._rules.visible(user)

@@ -2,19 +2,59 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
-from regadmin import patterns
-from regadmin.decisions import INCLUDES, RESOURCE_TYPES, actions, decide
+from regadmin import patterns, scopes
+from regadmin.decisions import INCLUDES, RESOURCE_TYPES, Decision, actions, decide
 from regadmin.entities import EVERYONE_ID, REGISTERED_ID, Actor, Audience, Page, Role, Rule, User
 from regadmin.errors import Conflict, Invalid, Malformed, NotFound
 from regadmin.store import Store
 from regadmin.store.listing import Listing
+from regadmin.store.rules import OwnedRule
 
 MAX_TEXT = 255
+MAX_CHOICES = 500
+
+
+class AlreadySaid(Conflict):
+    """`rule` has the same owner, resource and action."""
+
+    def __init__(self, rule: Rule):
+        super().__init__(f"rule {rule.id} ({rule.name}) already says this")
+        self.rule = rule
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The answer to: may this user (None: anonymous) do this? `rule` decided it, or came nearest.
+
+    `lacks` tells why a rule that came near does not allow it: `owner`, `action`, `disabled`.
+    """
+
+    user: User | None
+    name: str
+    action: str
+    decision: Decision
+    owner: str
+    lacks: tuple[str, ...]
+    is_known: bool
+
+    @property
+    def rule(self) -> Rule | None:
+        return self.decision.rule or self.decision.nearest
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What a form suggests. There may be more; any other name can be typed."""
+
+    users: list[str]
+    groups: list[str]
+    repositories: list[str]
 
 
 class Rules:
@@ -23,6 +63,15 @@ class Rules:
 
     def list(self, listing: Listing) -> Page:
         return self._store.rules.list(listing)
+
+    def list_owned(self, listing: Listing) -> Page:
+        """Rules with the names of their owners."""
+        return self._store.rules.list_owned(listing)
+
+    def find_owned(self, rule_id: int) -> OwnedRule:
+        """Raises NotFound."""
+        rows = self.list_owned(Listing(filters={"ids": [rule_id]})).rows
+        return rows[0] if rows else OwnedRule(self.find(rule_id), "")
 
     def find(self, rule_id: int) -> Rule:
         rule = self._store.rules.find(rule_id)
@@ -81,6 +130,94 @@ class Rules:
         rules = self._store.rules.list_for(user)
         return {name: actions(user, name, rules) for name in names}
 
+    def check(self, login: str, name: str, action: str) -> Check:
+        """Whether the user with this login ('' is anonymous) may do this, and why. Raises Invalid."""
+        user = self._asked(login, name, action)
+        owned = self.list_owned(Listing()).rows
+        decision = _decide_at_the_realm(user, name, action, [row.rule for row in owned])
+        rule = decision.rule or decision.nearest
+        return Check(
+            user,
+            name,
+            action,
+            decision,
+            next((row.owner for row in owned if row.rule == rule), ""),
+            _lacks(decision.nearest, user, name, action) if decision.nearest else (),
+            bool(self._store.rules.repository_names([name])),
+        )
+
+    def matching(self, resource_name: str) -> list[str] | None:
+        """The known repositories that it covers; None if that depends on who asks. Raises Malformed."""
+        patterns.check(resource_name)
+        if _depends_on_subject(resource_name):
+            return None
+        names = self._store.rules.repository_names([resource_name] if patterns.is_exact(resource_name) else None)
+        return _covered(resource_name, names)
+
+    def count_matches(self, rules: Iterable[Rule]) -> dict[int, int]:
+        """How many known repositories each rule covers, by its id.
+
+        Without those that speak of no repository, and those for which it depends on who asks.
+        """
+        counted = [r for r in rules if r.resource_type == "repository" and not _depends_on_subject(r.resource_name)]
+        exact = [rule.resource_name for rule in counted if patterns.is_exact(rule.resource_name)]
+        names = self._store.rules.repository_names(exact if len(exact) == len(counted) else None)
+        known = set(names)
+        return {
+            rule.id: int(rule.resource_name in known)
+            if patterns.is_exact(rule.resource_name)
+            else len(_covered(rule.resource_name, names))
+            for rule in counted
+        }
+
+    def choices(self) -> Choices:
+        users = self._store.users.list(Listing(sort="login", limit=MAX_CHOICES)).rows
+        groups = self._store.groups.list(Listing(sort="name", limit=MAX_CHOICES)).rows
+        repositories = self._store.rules.repository_names()[:MAX_CHOICES]
+        return Choices([user.login for user in users], [group.name for group in groups], repositories)
+
+    def prepare(self, kind: str, owner: str, is_confirmed: bool, **fields) -> dict:
+        """What `create` and `update` take, for an owner who is named. Raises Invalid, with all that is wrong."""
+        wrong = {}
+        found = self._find_owner(kind, owner)
+        if not found:
+            is_named = kind in ("user", "group")
+            wrong[kind if is_named else "kind"] = _missing(kind, owner) if is_named else "choose one of these"
+        try:
+            self._checked(Rule(id=0, **fields))
+        except Invalid as error:
+            wrong |= error.fields
+        if not wrong and kind == "everyone" and fields["action"] != "pull" and not is_confirmed:
+            wrong["confirmed"] = "tick the box if this is what you want"
+        if wrong:
+            raise Invalid(wrong)
+        return {"owner_id": found[0], "is_group": found[1]} | fields
+
+    def _find_owner(self, kind: str, name: str) -> tuple[int, bool] | None:
+        """The number of the contract, and whether it is a group's."""
+        if kind == "user":
+            found = self._store.users.find_login(name)
+            return (found[0].id, False) if found else None
+        if kind == "group":
+            rows = self._store.groups.list(Listing(filters={"name": name})).rows
+            return (rows[0].id, True) if rows else None
+        audiences = {Audience.REGISTERED: (REGISTERED_ID, False), Audience.EVERYONE: (EVERYONE_ID, False)}
+        return audiences.get(kind)
+
+    def _asked(self, login: str, name: str, action: str) -> User | None:
+        """The user of a question that can be asked. Raises Invalid."""
+        wrong = {}
+        found = self._store.users.find_login(login)
+        if login and not found:
+            wrong["user"] = _missing("user", login)
+        if not _is_repository_name(name):
+            wrong["repo"] = "must be the name of one repository, in full"
+        if action not in scopes.ACTIONS:
+            wrong["action"] = f"must be one of {', '.join(scopes.ACTIONS)}"
+        if wrong:
+            raise Invalid(wrong)
+        return found[0] if found else None
+
     def _owner(self, owner_id: int, is_group: bool) -> dict:
         """The owner of the REST contract's numbers. Raises Invalid."""
         audience = {REGISTERED_ID: Audience.REGISTERED, EVERYONE_ID: Audience.EVERYONE}.get(owner_id)
@@ -109,6 +246,43 @@ class Rules:
             raise Invalid(wrong)
         return rule if rule.name else replace(rule, name=f"{rule.action} {rule.resource_name}"[:MAX_TEXT])
 
-    def _taken(self, rule: Rule) -> Conflict:
-        equal = self._store.rules.find_equal(rule)
-        return Conflict(f"rule {equal.id} ({equal.name}) already says this")
+    def _taken(self, rule: Rule) -> AlreadySaid:
+        return AlreadySaid(self._store.rules.find_equal(rule))
+
+
+def _decide_at_the_realm(user: User | None, name: str, action: str, rules: list[Rule]) -> Decision:
+    if user and user.must_change_password:
+        return Decision(False, "the default password must be changed first")
+    return decide(user, "repository", name, action, rules)
+
+
+def _lacks(rule: Rule, user: User | None, name: str, action: str) -> tuple[str, ...]:
+    """What a rule that speaks of this repository needs to allow it."""
+    enabled = replace(rule, is_disabled=False)
+    missing = {
+        "owner": not decide(user, "repository", name, rule.action, [enabled]).is_allowed,
+        "action": action not in INCLUDES[rule.action],
+        "disabled": rule.is_disabled,
+    }
+    return tuple(reason for reason, is_missing in missing.items() if is_missing)
+
+
+def _depends_on_subject(resource_name: str) -> bool:
+    return "${" in resource_name
+
+
+def _covered(resource_name: str, names: list[str]) -> list[str]:
+    # Most patterns begin with a namespace: comparing that is much cheaper than matching.
+    start = "" if patterns.is_regex(resource_name) else re.match(r"[^*?$]*", resource_name)[0]
+    return [name for name in names if name.startswith(start) and patterns.matches(resource_name, name)]
+
+
+def _is_repository_name(text: str) -> bool:
+    try:
+        return scopes.parse(f"repository:{text}:pull").name == text
+    except Malformed:
+        return False
+
+
+def _missing(kind: str, name: str) -> str:
+    return f"there is no {kind} {name[:80]}" if name else "is missing"

@@ -40,6 +40,7 @@ class Sessions:
         session = Session(secrets.token_urlsafe(24), user.id, now, now + self.cookie_ttl)
         with self._store.transaction():
             self._store.sessions.create(session, address, user_agent[:255])
+            self._store.users.note_sign_in(user.id)
             self._store.activity.add("signed in", user.login, user.login, address)
         return SignedIn(user, session.id, self._sign(session))
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from operator import itemgetter
 
 from regadmin.entities import SyncRun
 from regadmin.errors import Conflict, Error, Malformed, RegistryUnavailable
@@ -151,10 +152,9 @@ class Synchronisation:
             listed = _ahead(listers, lambda name: (name, self._tags(name, progress)), names, 2 * self._parallel)
             tasks = ((name, tag) for name, tags in listed for tag in tags)
             taken = _ahead(fetchers, lambda task: self._take(*task, progress), tasks, 4 * self._parallel)
-            for name, tags in groupby(taken):
-                for _ in tags:
-                    continue
-                self._store.repositories.refresh([name])
+            for name, outcomes in groupby(taken, itemgetter(0)):
+                if sum(is_news for _, is_news in outcomes):
+                    self._store.repositories.refresh([name])
 
     def _tags(self, name: str, progress: _Progress) -> list[str]:
         self._check(progress)
@@ -171,10 +171,10 @@ class Synchronisation:
         progress.count(repositories_done=1)
         return tags
 
-    def _take(self, name: str, tag: str, progress: _Progress) -> str:
-        """One tag: ask whether it is still what we know, else take it in. Returns the repository.
+    def _take(self, name: str, tag: str, progress: _Progress) -> tuple[str, bool]:
+        """One tag: ask whether it is still what we know, else take it in.
 
-        If an event has moved the tag meanwhile, it knows better.
+        If an event has moved the tag meanwhile, it knows better. Returns the repository, and whether there was news.
         """
         self._check(progress)
         repositories = self._store.repositories
@@ -184,14 +184,14 @@ class Synchronisation:
         except Error as error:
             repositories.confirm_tag(name, tag)
             progress.fail(f"{name}:{tag}", error)
-            return name
+            return name, False
         with self._store.transaction():
             if fetched:
                 self._indexer.save(name, fetched)
             if repositories.tag_digest(name, tag) == known:
                 repositories.point_tag(name, tag, fetched.digest if fetched else known)
         progress.count(tags=1, added=bool(fetched and not known), updated=bool(fetched and known))
-        return name
+        return name, bool(fetched)
 
     def _check(self, progress: _Progress) -> None:
         """Raises _Aborted once the registry is away."""

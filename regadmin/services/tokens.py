@@ -1,6 +1,8 @@
 """Bearer tokens for the registry (distribution, docs/spec/auth/token.md and jwt.md)."""
 
+import logging
 import secrets
+import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
@@ -17,6 +19,11 @@ OWN_SUBJECT = "regadmin:index"
 
 _LEEWAY = 10
 """Seconds by which a token is valid before now, for a registry whose clock is behind."""
+
+_USE_INTERVAL = 60
+"""Seconds for which a user's further tokens do not write his last use again."""
+
+log = logging.getLogger(__name__)
 
 
 class Signer(Protocol):
@@ -38,6 +45,7 @@ class Tokens:
         self._service = service
         self._ttl = ttl
         self._own: dict[tuple[str, ...], tuple[int, str]] = {}
+        self._noted: dict[int, int] = {}
 
     def issue(self, user: User | None, wanted: Sequence[Scope], service: str = "") -> Token:
         """A token for what is both asked for and allowed; None is an anonymous client.
@@ -46,6 +54,8 @@ class Tokens:
         """
         if service and service != self._service:
             raise Malformed(f"this server signs for the service {self._service!r}, not for {service[:80]!r}")
+        if user:
+            self._note_use(user)
         rules = self._store.rules.list_for(user) if wanted else []
         granted = [grant(user, scope, rules) for scope in wanted]
         return self._sign(user.login if user else "", [scope for scope in granted if scope.actions])
@@ -60,6 +70,17 @@ class Tokens:
                 self._own.clear()
             self._own[wanted] = (now + self._ttl * 3 // 4, header)
         return header
+
+    def _note_use(self, user: User) -> None:
+        now = self._store.now()
+        if 0 <= now - self._noted.get(user.id, -_USE_INTERVAL) < _USE_INTERVAL:
+            return
+        self._noted[user.id] = now
+        try:
+            self._store.users.note_use(user.id)
+        except sqlite3.OperationalError as error:
+            # A full or busy disk must not keep anybody from the registry.
+            log.warning("the last use of %s is not noted: %s", user.login, error)
 
     def _sign(self, subject: str, granted: Sequence[Scope]) -> Token:
         now = self._store.now()

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import replace
 
 from regadmin import passwords
-from regadmin.entities import DEFAULT_GROUP_ID, Actor, Group, Page, Role, User
+from regadmin.entities import DEFAULT_GROUP_ID, Actor, Group, Page, Role, Rule, User
 from regadmin.errors import Conflict, Invalid, NotFound, Unauthenticated
 from regadmin.passwords import Passwords
 from regadmin.store import Store
 from regadmin.store.listing import Listing
+from regadmin.store.users import UserSummary
 
 DEFAULT_LOGIN = DEFAULT_PASSWORD = "admin"
 MAX_LOGIN, MAX_TEXT = 64, 255
 CHANGEABLE = ("login", "name", "role", "is_blocked", "description")
+_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
+"""Without those that look alike."""
 
 
 class Users:
@@ -51,6 +55,22 @@ class Users:
     def list(self, listing: Listing) -> Page:
         return self._store.users.list(listing)
 
+    def list_summaries(self, listing: Listing) -> Page:
+        """Like `list`, but the rows are UserSummary, and more columns can be sorted by."""
+        return self._store.users.list_summaries(listing)
+
+    def find_summary(self, user_id: int) -> UserSummary:
+        """Raises NotFound."""
+        self.find(user_id)
+        return self._store.users.find_summary(user_id)
+
+    def list_rules(self, user: User) -> list[Rule]:
+        """The rules that speak of him: his own, those of his groups, those for everybody."""
+        return self._store.rules.list_reaching(user)
+
+    def list_activity(self, user: User, limit: int) -> list[dict]:
+        return self._store.activity.latest_of(user.login, limit)
+
     def find(self, user_id: int) -> User:
         user = self._store.users.find(user_id)
         if not user:
@@ -60,15 +80,14 @@ class Users:
     def create(self, by: Actor, password: str, group_ids: Iterable[int] = (), **fields) -> User:
         """`fields` are those of the entity User. Raises Invalid and Conflict."""
         user = User(**{"id": 0, "name": fields.get("login", ""), "role": Role.USER} | fields)
-        _check(user)
-        passwords.check(password)
+        _check(user, password)
         hashed = self._hasher.hash(password)
         with self._store.transaction():
             user = replace(user, groups=self._groups(group_ids))
             try:
                 created = self._store.users.create(user, hashed)
             except sqlite3.IntegrityError:
-                raise Conflict(f"login: {user.login} is taken") from None
+                raise Conflict("login: is taken by another user") from None
             self._store.activity.add("user created", by.login, user.login, by.address, _row(created))
             return created
 
@@ -80,8 +99,7 @@ class Users:
         Raises Invalid, Conflict and NotFound; Conflict too if it would take the last admin's rights, or his
         own from the one who asks.
         """
-        if password:
-            passwords.check(password)
+        _check(replace(self.find(user_id), **fields), password or None)
         hashed = self._hasher.hash(password) if password else ""
         with self._store.transaction():
             old = self.find(user_id)
@@ -92,7 +110,7 @@ class Users:
             try:
                 new = self._store.users.update(new)
             except sqlite3.IntegrityError:
-                raise Conflict(f"login: {new.login} is taken") from None
+                raise Conflict("login: is taken by another user") from None
             if hashed:
                 self._store.users.set_password(user_id, hashed)
             if hashed or new.is_blocked:
@@ -127,6 +145,30 @@ class Users:
             self._store.activity.add("user deleted", by.login, user.login, by.address, _row(user))
             return user
 
+    def join(self, login: str, group_id: int, by: Actor) -> User:
+        """Make the user a member of the group. Raises Invalid."""
+        with self._store.transaction():
+            found = self._store.users.find_login(login)
+            if not found:
+                raise Invalid({"login": f"there is no user {login}" if login else "must not be empty"})
+            group_ids = [group.id for group in found[0].groups]
+            if group_id in group_ids:
+                raise Invalid({"login": f"the user {login} is a member already"})
+            return self.update(found[0].id, by, group_ids=[*group_ids, group_id])
+
+    def leave(self, user_id: int, group_id: int, by: Actor) -> User:
+        """Take the user out of the group; without any other he is in the default group. Raises NotFound, Conflict."""
+        with self._store.transaction():
+            user = self.find(user_id)
+            group_ids = [group.id for group in user.groups if group.id != group_id]
+            if not group_ids and group_id == DEFAULT_GROUP_ID:
+                raise Conflict(f"the user {user.login} is in no other group, and whoever is in none belongs in this one")
+            return self.update(user_id, by, group_ids=group_ids)
+
+    def why_not_delete(self, user: User, by: Actor) -> str:
+        """The reason why this caller cannot delete him, or ''."""
+        return self._lock_out(user, replace(user, is_blocked=True), by)
+
     def _groups(self, group_ids: Iterable[int]) -> tuple[Group, ...]:
         wanted = list(dict.fromkeys(group_ids)) or [DEFAULT_GROUP_ID]
         groups = [self._store.groups.find(group_id) for group_id in wanted]
@@ -135,15 +177,32 @@ class Users:
         return tuple(groups)
 
     def _refuse_lock_out(self, old: User, new: User, by: Actor) -> None:
+        reason = self._lock_out(old, new, by)
+        if reason:
+            raise Conflict(reason)
+
+    def _lock_out(self, old: User, new: User, by: Actor) -> str:
         loses = old.is_admin and not old.is_blocked and (new.is_blocked or not new.is_admin)
         if loses and old.login == by.login:
-            raise Conflict("you cannot delete, block or demote yourself; ask another admin")
+            return "you cannot delete, block or demote yourself; ask another admin"
         if loses and self._store.users.count_active_admins() <= 1:
-            raise Conflict("this is the last admin; make another one first")
+            return "this is the last admin; make another one first"
+        return ""
 
 
-def _check(user: User) -> None:
+def generate_password() -> str:
+    """One that can be read aloud and typed, with 99 random bits."""
+    return "-".join("".join(secrets.choice(_LETTERS) for _ in range(5)) for _ in range(4))
+
+
+def _check(user: User, password: str | None = None) -> None:
+    """Raises Invalid with all that is wrong; a password that is None is not looked at."""
     wrong = {}
+    try:
+        if password is not None:
+            passwords.check(password)
+    except Invalid as error:
+        wrong |= error.fields
     if not 0 < len(user.login) <= MAX_LOGIN or user.login != user.login.strip():
         wrong["login"] = f"must hold 1 to {MAX_LOGIN} characters, without spaces around them"
     elif ":" in user.login or not user.login.isprintable():

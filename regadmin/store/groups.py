@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from typing import NamedTuple
 
 from regadmin.entities import Group, Page
 from regadmin.store.database import Database, like
@@ -15,6 +16,18 @@ WHERE (:q IS NULL OR name LIKE :q ESCAPE '\' OR description LIKE :q ESCAPE '\')
   AND (:name IS NULL OR name = :name)
 """
 _ORDERS = {"id": "id", "name": "name", "description": "description COLLATE NOCASE"}
+_SUMMARY_COLUMNS = """
+SELECT id, name, description,
+       (SELECT count(*) FROM memberships m WHERE m.group_id = groups.id) AS member_count,
+       (SELECT count(*) FROM rules r WHERE r.group_id = groups.id) AS rule_count
+"""
+_SUMMARY_ORDERS = _ORDERS | {name: name for name in ("member_count", "rule_count")}
+
+
+class GroupSummary(NamedTuple):
+    group: Group
+    member_count: int
+    rule_count: int
 
 
 class GroupStore:
@@ -29,6 +42,14 @@ class GroupStore:
             "name": listing.filters.get("name"),
         }
         return fetch(self._database, _COLUMNS, _WHERE, _ORDERS, listing, parameters, _group)
+
+    def list_summaries(self, listing: Listing) -> Page:
+        parameters = {"q": like(listing.filters.get("q")), "ids": None, "name": None}
+        return fetch(self._database, _SUMMARY_COLUMNS, _WHERE, _SUMMARY_ORDERS, listing, parameters, _summary)
+
+    def find_summary(self, group_id: int) -> GroupSummary | None:
+        row = self._database.one(_SUMMARY_COLUMNS + "FROM groups WHERE id = ?", (group_id,))
+        return _summary(row) if row else None
 
     def find(self, group_id: int) -> Group | None:
         row = self._database.one(_COLUMNS + "FROM groups WHERE id = ?", (group_id,))
@@ -54,3 +75,7 @@ class GroupStore:
 
 def _group(row: sqlite3.Row) -> Group:
     return Group(row["id"], row["name"], row["description"])
+
+
+def _summary(row: sqlite3.Row) -> GroupSummary:
+    return GroupSummary(_group(row), row["member_count"], row["rule_count"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from regadmin.entities import ImageConfig, Manifest, Page, Repository, Tag
 from regadmin.store.database import Database, like
@@ -71,6 +72,24 @@ Visible = Callable[[str], bool] | None
 """Tells by its name whether a repository may be seen; None: all of them."""
 
 
+@dataclass(frozen=True, slots=True)
+class IndexedManifest:
+    """What the index knows of a manifest beside its document."""
+
+    digest: str
+    media_type: str
+    kind: str
+    artifact_type: str
+    config_digest: str
+    size: int
+    layer_count: int
+    created_at: int | None
+    pushed_at: int | None
+    pushed_by: str
+    pull_count: int
+    last_pulled_at: int | None
+
+
 class RepositoryStore:
     def __init__(self, database: Database):
         self._database = database
@@ -131,11 +150,81 @@ class RepositoryStore:
         row = self._database.one(
             """
             SELECT d.config FROM manifests m JOIN repositories r ON r.id = m.repository_id
-            JOIN documents d ON d.manifest_id = m.id WHERE r.name = ? AND m.config_digest = ? LIMIT 1
+            JOIN documents d ON d.manifest_id = m.id
+            WHERE r.name = ? AND m.config_digest = ? AND d.config IS NOT NULL LIMIT 1
             """,
             (repository, config_digest),
         )
         return row["config"] if row else None
+
+    def manifests(self, repository: str, digests: Iterable[str]) -> dict[str, IndexedManifest]:
+        """Those of the digests that the index holds."""
+        rows = self._database.all(
+            """
+            SELECT m.digest, m.media_type, m.kind, m.artifact_type, m.config_digest, m.size, m.created_at, m.pushed_at,
+              m.pushed_by, m.pull_count, m.last_pulled_at,
+              (SELECT count(*) FROM manifest_blobs b WHERE b.manifest_id = m.id AND b.position > 0) AS layer_count
+            FROM manifests m JOIN repositories r ON r.id = m.repository_id
+            WHERE r.name = ? AND m.digest IN (SELECT value FROM json_each(?))
+            """,
+            (repository, json.dumps(list(digests))),
+        )
+        return {row["digest"]: IndexedManifest(**dict(row)) for row in rows}
+
+    def tags_named(self, repository: str, names: Iterable[str]) -> dict[str, str]:
+        """The digests of those of the tags that exist."""
+        rows = self._database.all(
+            """
+            SELECT t.name, m.digest FROM tags t JOIN manifests m ON m.id = t.manifest_id
+            JOIN repositories r ON r.id = t.repository_id
+            WHERE r.name = ? AND t.name IN (SELECT value FROM json_each(?)) ORDER BY t.name
+            """,
+            (repository, json.dumps(list(names))),
+        )
+        return {row["name"]: row["digest"] for row in rows}
+
+    def sharing(self, repository: str, digest: str, visible: Visible = None) -> dict[str, int]:
+        """For each layer that other images hold as well, how many those are."""
+        self._database.connection.create_function("is_visible", 1, visible or bool)
+        rows = self._database.all(
+            """
+            SELECT b.digest, count(DISTINCT other.digest) AS images
+            FROM manifest_blobs mine JOIN blobs b ON b.id = mine.blob_id
+            JOIN manifest_blobs theirs ON theirs.blob_id = mine.blob_id
+            JOIN manifests other ON other.id = theirs.manifest_id AND other.digest <> :digest
+            JOIN repositories r ON r.id = other.repository_id
+            WHERE mine.manifest_id = :id AND mine.position > 0 AND (:is_filtered = 0 OR is_visible(r.name))
+            GROUP BY b.digest
+            """,
+            {"id": self._manifest_id(repository, digest), "digest": digest, "is_filtered": visible is not None},
+        )
+        return {row["digest"]: row["images"] for row in rows}
+
+    def parents(self, repository: str, digest: str) -> list[str]:
+        """The digests of the indexes that the manifest is a direct part of."""
+        rows = self._database.all(
+            """
+            SELECT DISTINCT m.digest FROM children c JOIN manifests m ON m.id = c.manifest_id
+            JOIN repositories r ON r.id = m.repository_id WHERE r.name = ? AND c.digest = ? ORDER BY m.id
+            """,
+            (repository, digest),
+        )
+        return [row["digest"] for row in rows]
+
+    def lone_children(self, repository: str, digest: str) -> list[str]:
+        """The parts of an index that no tag and no other index needs."""
+        rows = self._database.all(
+            """
+            SELECT DISTINCT part.digest FROM children c JOIN manifests whole ON whole.id = c.manifest_id
+            JOIN manifests part ON part.digest = c.digest AND part.repository_id = whole.repository_id
+            WHERE whole.id = :id AND NOT EXISTS (SELECT 1 FROM tags t WHERE t.manifest_id = part.id)
+              AND NOT EXISTS (
+                SELECT 1 FROM children c JOIN manifests other ON other.id = c.manifest_id
+                WHERE c.digest = part.digest AND other.repository_id = part.repository_id AND other.id <> whole.id)
+            """,
+            {"id": self._manifest_id(repository, digest)},
+        )
+        return [row["digest"] for row in rows]
 
     # Writing
 
@@ -145,9 +234,12 @@ class RepositoryStore:
             repository_id = self._ensure(repository)
             row = self._database.one(
                 """
-                INSERT INTO manifests (repository_id, digest, media_type, kind, artifact_type, config_digest, size)
-                VALUES (:repository_id, :digest, :media_type, :kind, :artifact_type, :config_digest, 0)
-                ON CONFLICT (repository_id, digest) DO UPDATE SET media_type = excluded.media_type RETURNING id
+                INSERT INTO manifests
+                  (repository_id, digest, media_type, kind, artifact_type, config_digest, size, seen_run)
+                SELECT :repository_id, :digest, :media_type, :kind, :artifact_type, :config_digest, 0,
+                  COALESCE(max(id), 0) FROM sync_runs WHERE true
+                ON CONFLICT (repository_id, digest)
+                DO UPDATE SET media_type = excluded.media_type, seen_run = excluded.seen_run RETURNING id
                 """,
                 {
                     "repository_id": repository_id,
@@ -161,10 +253,9 @@ class RepositoryStore:
             self._save_parts(row["id"], manifest, config)
             self._describe(row["id"], manifest, config)
             self._add_up(self._self_and_above(row["id"]))
-            self.confirm_manifest(repository, manifest.digest)
 
     def point_tag(self, repository: str, tag: str, digest: str) -> None:
-        """Let the tag point to a saved manifest, and confirm both.
+        """Let the tag point to a saved manifest, and confirm it.
 
         Who pushed what it pointed to before says nothing of what it points to now.
         """
@@ -181,7 +272,6 @@ class RepositoryStore:
                 {"repository": repository, "tag": tag, "digest": digest, "now": self._database.now()},
             )
             self.confirm_tag(repository, tag)
-            self.confirm_manifest(repository, digest)
 
     def record_push(self, repository: str, tag: str, digest: str, at: int, actor: str) -> None:
         """Note who pushed, and when, unless a later push is known. A synchronisation never does this."""
@@ -293,18 +383,8 @@ class RepositoryStore:
 
     # Confirming, and sweeping what a complete synchronisation did not see
 
-    def confirm_manifest(self, repository: str, digest: str) -> None:
-        """Mark the manifest and, if it is an index, its children as seen by the current run."""
-        self._database.execute(
-            _BELOW
-            + """
-            UPDATE manifests SET seen_run = (SELECT COALESCE(max(id), 0) FROM sync_runs)
-            WHERE id IN (SELECT id FROM below)
-            """,
-            {"id": self._manifest_id(repository, digest)},
-        )
-
     def confirm_tag(self, repository: str, tag: str) -> None:
+        """Mark the tag as seen by the current run."""
         self._database.execute(
             """
             UPDATE tags SET seen_run = (SELECT COALESCE(max(id), 0) FROM sync_runs)

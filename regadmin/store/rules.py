@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from typing import NamedTuple
 
 from regadmin.entities import EVERYONE_ID, REGISTERED_ID, Audience, Page, Rule, User
 from regadmin.store.database import Database, like
@@ -12,13 +13,20 @@ from regadmin.store.listing import Listing, fetch
 _OWNER_ID = (
     f"COALESCE(user_id, group_id, CASE audience WHEN 'registered' THEN {REGISTERED_ID} ELSE {EVERYONE_ID} END)"
 )
+_OWNER = """
+COALESCE((SELECT login FROM users WHERE users.id = rules.user_id),
+         (SELECT groups.name FROM groups WHERE groups.id = rules.group_id), '')
+"""
+_KIND = "CASE WHEN user_id IS NOT NULL THEN 'user' WHEN group_id IS NOT NULL THEN 'group' ELSE audience END"
 _COLUMNS = """
 SELECT id, name, resource_type, resource_name, action, user_id, group_id, audience, is_disabled
 """
 _WHERE = (
     r"""
 FROM rules
-WHERE (:q IS NULL OR name LIKE :q ESCAPE '\' OR resource_name LIKE :q ESCAPE '\')
+WHERE (:q IS NULL OR name LIKE :q ESCAPE '\' OR resource_name LIKE :q ESCAPE '\' OR """
+    + _OWNER
+    + r""" LIKE :q ESCAPE '\')
   AND (:ids IS NULL OR id IN (SELECT value FROM json_each(:ids)))
   AND (:name IS NULL OR name = :name)
   AND (:resource_type IS NULL OR resource_type = :resource_type)
@@ -28,6 +36,8 @@ WHERE (:q IS NULL OR name LIKE :q ESCAPE '\' OR resource_name LIKE :q ESCAPE '\'
   AND (:is_group IS NULL OR (group_id IS NOT NULL) = :is_group)
   AND (:owner_id IS NULL OR :owner_id = """
     + _OWNER_ID
+    + ")\n  AND (:kind IS NULL OR :kind = "
+    + _KIND
     + ")\n"
 )
 _ORDERS = {
@@ -39,8 +49,16 @@ _ORDERS = {
     "resource_name": "resource_name",
     "action": "action",
     "disabled": "is_disabled",
+    "owner": f"{_OWNER} COLLATE NOCASE",
 }
-FILTERS = ("name", "resource_type", "resource_name", "action", "is_disabled", "is_group", "owner_id")
+FILTERS = ("name", "resource_type", "resource_name", "action", "is_disabled", "is_group", "owner_id", "kind")
+
+
+class OwnedRule(NamedTuple):
+    """A rule with the name of the user or group that owns it, '' if it belongs to no single one."""
+
+    rule: Rule
+    owner: str
 
 
 class RuleStore:
@@ -48,11 +66,23 @@ class RuleStore:
         self._database = database
 
     def list(self, listing: Listing) -> Page:
-        filters = listing.filters
-        ids = filters.get("ids")
-        parameters = {name: filters.get(name) for name in FILTERS}
-        parameters |= {"q": like(filters.get("q")), "ids": None if ids is None else json.dumps(ids)}
-        return fetch(self._database, _COLUMNS, _WHERE, _ORDERS, listing, parameters, _rule)
+        return fetch(self._database, _COLUMNS, _WHERE, _ORDERS, listing, _parameters(listing), _rule)
+
+    def list_owned(self, listing: Listing) -> Page:
+        """Like `list`, but the rows are OwnedRule."""
+        columns = f"{_COLUMNS}, {_OWNER} AS owner"
+        return fetch(self._database, columns, _WHERE, _ORDERS, listing, _parameters(listing), _owned)
+
+    def repository_names(self, among: list[str] | None = None) -> list[str]:
+        """The names in the index, in order, that rules are held against; with `among`, those of these."""
+        rows = self._database.all(
+            """
+            SELECT name FROM repositories
+            WHERE :among IS NULL OR name IN (SELECT value FROM json_each(:among)) ORDER BY name
+            """,
+            {"among": None if among is None else json.dumps(among)},
+        )
+        return [row["name"] for row in rows]
 
     def list_for(self, user: User | None) -> list[Rule]:
         """The enabled rules that belong to the user, to his groups and to those that he is one of."""
@@ -69,6 +99,19 @@ class RuleStore:
                 """,
                 {"user": user.id},
             )
+        return [_rule(row) for row in rows]
+
+    def list_reaching(self, user: User) -> list[Rule]:
+        """Like `list_for`, with the disabled ones; his own come first, then those of his groups."""
+        rows = self._database.all(
+            _COLUMNS
+            + """
+            FROM rules WHERE user_id = :user OR audience IS NOT NULL
+              OR group_id IN (SELECT group_id FROM memberships WHERE user_id = :user)
+            ORDER BY user_id IS NULL, group_id IS NULL, resource_name, id
+            """,
+            {"user": user.id},
+        )
         return [_rule(row) for row in rows]
 
     def find(self, rule_id: int) -> Rule | None:
@@ -114,6 +157,13 @@ class RuleStore:
         self._database.execute("DELETE FROM rules WHERE id = ?", (rule_id,))
 
 
+def _parameters(listing: Listing) -> dict:
+    filters = listing.filters
+    ids = filters.get("ids")
+    parameters = {name: filters.get(name) for name in FILTERS}
+    return parameters | {"q": like(filters.get("q")), "ids": None if ids is None else json.dumps(ids)}
+
+
 def _values(rule: Rule) -> tuple:
     owner = (rule.user_id, rule.group_id, rule.audience)
     return (rule.name, *owner, rule.resource_type, rule.resource_name, rule.action, rule.is_disabled)
@@ -132,3 +182,7 @@ def _rule(row: sqlite3.Row) -> Rule:
         audience=Audience(audience) if audience else None,
         is_disabled=bool(row["is_disabled"]),
     )
+
+
+def _owned(row: sqlite3.Row) -> OwnedRule:
+    return OwnedRule(_rule(row), row["owner"])

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from typing import NamedTuple
 
 from regadmin.entities import Group, Page, Role, User
 from regadmin.store.database import Database, like
@@ -32,6 +33,28 @@ _ORDERS = {
     "description": "u.description COLLATE NOCASE",
 }
 FILTERS = ("role", "login", "name", "is_blocked", "group_id")
+_SUMMARY_COLUMNS = (
+    _COLUMNS.rstrip()
+    + """,
+       (SELECT count(*) FROM rules r WHERE r.user_id = u.id) AS rule_count,
+       (SELECT count(*) FROM sessions s WHERE s.user_id = u.id AND s.expires_at > :now) AS session_count,
+       (SELECT signed_in_at FROM user_times t WHERE t.user_id = u.id) AS signed_in_at,
+       (SELECT used_at FROM user_times t WHERE t.user_id = u.id) AS used_at
+"""
+)
+_SUMMARY_ORDERS = _ORDERS | {name: name for name in ("rule_count", "signed_in_at", "used_at")}
+
+
+class UserSummary(NamedTuple):
+    """A user with what lists say of him. The times are None for what has not happened yet."""
+
+    user: User
+    rule_count: int
+    """His own rules; those of his groups do not count."""
+    session_count: int
+    signed_in_at: int | None
+    used_at: int | None
+    """When he last got a token for the registry."""
 
 
 class UserStore:
@@ -43,6 +66,17 @@ class UserStore:
         parameters = {name: filters.get(name) for name in FILTERS}
         parameters |= {"q": like(filters.get("q")), "ids": _ids(filters.get("ids"))}
         return fetch(self._database, _COLUMNS, _WHERE, _ORDERS, listing, parameters, _user)
+
+    def list_summaries(self, listing: Listing) -> Page:
+        parameters = {name: listing.filters.get(name) for name in FILTERS}
+        parameters |= {"q": like(listing.filters.get("q")), "ids": None, "now": self._database.now()}
+        return fetch(self._database, _SUMMARY_COLUMNS, _WHERE, _SUMMARY_ORDERS, listing, parameters, _summary)
+
+    def find_summary(self, user_id: int) -> UserSummary | None:
+        row = self._database.one(
+            _SUMMARY_COLUMNS + "FROM users u WHERE u.id = :id", {"id": user_id, "now": self._database.now()}
+        )
+        return _summary(row) if row else None
 
     def find(self, user_id: int) -> User | None:
         row = self._database.one(_COLUMNS + "FROM users u WHERE u.id = ?", (user_id,))
@@ -90,6 +124,24 @@ class UserStore:
     def delete(self, user_id: int) -> None:
         self._database.execute("DELETE FROM users WHERE id = ?", (user_id,))
 
+    def note_sign_in(self, user_id: int) -> None:
+        self._database.execute(
+            """
+            INSERT INTO user_times (user_id, signed_in_at) SELECT id, :now FROM users WHERE id = :id
+            ON CONFLICT (user_id) DO UPDATE SET signed_in_at = excluded.signed_in_at
+            """,
+            {"id": user_id, "now": self._database.now()},
+        )
+
+    def note_use(self, user_id: int) -> None:
+        self._database.execute(
+            """
+            INSERT INTO user_times (user_id, used_at) SELECT id, :now FROM users WHERE id = :id
+            ON CONFLICT (user_id) DO UPDATE SET used_at = excluded.used_at
+            """,
+            {"id": user_id, "now": self._database.now()},
+        )
+
     def count_active_admins(self) -> int:
         return self._database.one("SELECT count(*) FROM users WHERE role = 'admin' AND NOT is_blocked")[0]
 
@@ -110,6 +162,12 @@ def _user(row: sqlite3.Row) -> User:
         must_change_password=bool(row["must_change_password"]),
         description=row["description"],
         created_at=row["created_at"],
+    )
+
+
+def _summary(row: sqlite3.Row) -> UserSummary:
+    return UserSummary(
+        _user(row), row["rule_count"], row["session_count"], row["signed_in_at"], row["used_at"]
     )
 
 

@@ -271,8 +271,11 @@ class TestInbox:
     def test_an_event_that_names_no_repository_is_kept_and_holds_up_nothing(self, app, registry, notify, target):
         image = images.oci_image()
         registry.put("team/app", "v1", image)
-        notify(seen("push", "") | {"target": target}, pushed("team/app", "v1", image))
+        strange = [seen(action, "") | {"target": target} for action in ACTIONS]
+        notify(*strange, pushed("team/app", "v1", image))
+        assert [outcome for outcome, _ in inbox(app)] == ["nothing to do"] * 3 + ["pushed"]
         assert digests(app) == {"team/app:v1": image.digest}
+        assert told(app) == ["push team/app:v1 by ci"]
 
     @pytest.mark.parametrize("fields", [{"tag": "../x"}, {"digest": "sha256:x"}, {"digest": "x", "tag": "v1"}])
     def test_an_event_with_an_impossible_reference_is_set_aside(self, app, registry, notify, fields):
@@ -379,7 +382,8 @@ class TestPushes:
         image = images.oci_image()
         push("team/app", "v1", image)
         registry.fail(Reply(404, b'{"errors":[{"code":"BLOB_UNKNOWN"}]}'), on="/blobs/")
-        push("team/app", "v2", image)
+        registry.put("team/app", "v2", image)
+        assert app.synchronisation.run("test").added == 1
         assert tags(app)["team/app:v1"].platforms == tags(app)["team/app:v2"].platforms == ("linux/amd64",)
         assert tags(app)["team/app:v1"].created_at == 1714979289
 
@@ -451,11 +455,11 @@ class TestPushes:
 
     def test_a_forged_push_does_not_move_a_tag_to_a_known_image(self, app, push, notify):
         real, other = images.docker_image("real"), images.docker_image("other")
-        push("team/app", "v1", real, timestamp=LATE)
+        push("team/app", "v1", real)
         push("team/app", "v2", other)
-        before = tags(app)
-        notify(pushed("team/app", "v1", other, actor="mallory"))
-        assert tags(app) == before
+        before = tags(app), app.store.repositories.find("team/app")
+        notify(pushed("team/app", "v1", other, actor="mallory", timestamp=LATE))
+        assert (tags(app), app.store.repositories.find("team/app")) == before
 
     def test_a_forged_push_of_what_does_not_exist_leaves_nothing(self, app, notify):
         image = images.docker_image()
@@ -491,6 +495,13 @@ class TestPushes:
         notify(pushed("team/app", "v1", images.docker_image(), timestamp=LATE, actor=OWN_SUBJECT))
         assert (tags(app), app.store.repositories.find("team/app"), told(app)) == before
 
+    def test_what_we_push_ourselves_is_not_waited_for(self, app, push, admin):
+        push("team/app", "v1", images.docker_image())
+        decoy = images.docker_image("decoy")
+        admin.post(HOOK, body=envelope(pushed("team/app", "v1", decoy, actor=OWN_SUBJECT)))
+        assert app.events.apply_waiting()
+        assert digests(app) == {"team/app:v1": images.docker_image().digest}
+
     def test_a_push_is_told_in_the_activity(self, app, push):
         push("team/app", "v1", images.docker_image(), actor="bob")
         assert told(app) == ["push team/app:v1 by bob"]
@@ -523,6 +534,15 @@ class TestPulls:
         push("team/app", "v1", image)
         notify(pulled("team/app", first, image), pulled("team/app", "", image.children[1]))
         assert tags(app)["team/app:v1"].pull_count == 1
+        assert app.store.repositories.find("team/app").pull_count == 1
+
+    def test_a_child_that_has_a_tag_of_its_own_is_pulled_by_it_for_itself(self, app, push, notify):
+        image = images.oci_index()
+        push("team/app", "v1", image)
+        push("team/app", "child", image.children[0])
+        notify(pulled("team/app", "child", image.children[0]))
+        counts = {name: tag.pull_count for name, tag in tags(app).items()}
+        assert counts == {"team/app:v1": 0, "team/app:child": 1}
         assert app.store.repositories.find("team/app").pull_count == 1
 
     @pytest.mark.parametrize("fields", [{"method": "HEAD"}, {"actor": OWN_SUBJECT}])
@@ -745,7 +765,7 @@ class TestTrouble:
         app.start_background_work()
         try:
             admin.post(HOOK, body=envelope(pushed("team/app", "v1", image)))
-            wait_until(lambda: "team/app:v1" in tags(app) and tags(app)["team/app:v1"].pushed_by == SOMEONE)
+            wait_until(lambda: "team/app:v1" in tags(app) and tags(app)["team/app:v1"].pushed_by == SOMEONE, 20)
         finally:
             app.stop_background_work()
 
@@ -769,7 +789,7 @@ def test_what_was_answered_with_200_survives_kill_9(tmp_path):
         registry.fail(standin.SLOW, on="/manifests/")
         registry.start()
         server.start()
-        wait_until(lambda: any("/manifests/" in request.path for request in registry.requests))
+        wait_until(lambda: any("/manifests/" in request.path for request in registry.requests), 20)
         assert standin.notify(server.url + HOOK, headers, *pulls[4:]) == 200
         server.stop(by=signal.SIGKILL)
         registry.heal()

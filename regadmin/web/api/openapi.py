@@ -40,14 +40,23 @@ _CATALOG = {
     "size": _INTEGER | {"description": "bytes"},
     "pull_counter": _INTEGER,
     "timestamp": _INTEGER | {"description": "seconds since 1970, UTC"},
-    "raw": _TEXT,
+    "raw": _TEXT | {"description": "the manifest"},
+    "media_type": _TEXT,
+    "platforms": {"type": "array", "items": _TEXT},
+    "pushed_by": _TEXT,
+    "tags": _INTEGER | {"description": "how many; only when grouped by repository"},
 }
 _SYNC = {
     "trigger": _TEXT,
     "state": {"type": "string", "enum": ["running", "complete", "failed", "interrupted"]},
+    "started_at": _INTEGER,
+    "finished_at": {"type": ["integer", "null"]},
     "repositories_total": _INTEGER,
     "repositories_done": _INTEGER,
     "tags": _INTEGER,
+    "added": _INTEGER,
+    "updated": _INTEGER,
+    "removed": _INTEGER,
     "errors": {"type": "array", "items": _TEXT},
 }
 _SIGN_IN = {"user": _TEXT, "passwd": _TEXT}

@@ -1,0 +1,234 @@
+"""The access log, which people read and which fail2ban acts upon."""
+
+import logging
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from regadmin.app import App
+from regadmin.errors import Misconfigured
+from regadmin.web.access_log import AccessLog
+from tests.conftest import ADMIN, ADMIN_PASSWORD
+from tests.rigs.client import Client
+from tests.web.conftest import PASSWORD
+
+COMBINED = re.compile(
+    r'(?P<address>\S+) - (?P<login>\S+) \[(?P<time>\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\] '
+    r'"(?P<line>(?:[^"\\]|\\.)*)" (?P<status>\d{3}) (?P<size>\d+|-)'
+    r'(?: "(?P<referrer>(?:[^"\\]|\\.)*)" "(?P<agent>(?:[^"\\]|\\.)*)")?'
+)
+
+
+class Lines(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self):
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+def logger(handler: logging.Handler) -> logging.Logger:
+    logger = logging.Logger("a log")
+    logger.addHandler(handler)
+    return logger
+
+
+@pytest.fixture
+def combined() -> Lines:
+    return Lines()
+
+
+@pytest.fixture
+def short() -> Lines:
+    return Lines()
+
+
+@pytest.fixture
+def logged(app, combined, short) -> Client:
+    """A caller of an application that logs."""
+    return Client(AccessLog(app.wsgi, logger(combined), logger(short)))
+
+
+def fields(line: str) -> dict[str, str]:
+    found = COMBINED.fullmatch(line)
+    assert found, line
+    return found.groupdict()
+
+
+def test_a_line_has_apaches_combined_format(logged, combined):
+    logged.get("/ping", headers={"Referer": "http://a.example/x", "User-Agent": "curl/8"})
+    (line,) = combined.lines
+    found = fields(line)
+    assert (found["address"], found["login"]) == ("192.0.2.1", "-")
+    assert (found["line"], found["status"], found["size"]) == ("GET /ping HTTP/1.1", "200", "4")
+    assert (found["referrer"], found["agent"]) == ("http://a.example/x", "curl/8")
+
+
+def test_the_short_line_is_the_common_part_of_the_combined_one(logged, combined, short):
+    logged.get("/ping")
+    assert combined.lines == [short.lines[0] + ' "-" "-"']
+
+
+def test_every_request_is_one_line(logged, combined, short):
+    for path in ("/ping", "/api/v1/users", "/nothing", "/api/v1/registry/auth?scope=x"):
+        logged.get(path)
+    assert [fields(line)["status"] for line in combined.lines] == ["200", "401", "404", "400"]
+    assert len(short.lines) == 4
+
+
+def test_the_login_is_that_of_the_one_who_asked(logged, combined, alice):
+    logged.get("/api/v1/registry/catalog", basic=f"alice:{PASSWORD}")
+    logged.post("/auth/local/login", form={"user": "alice", "passwd": PASSWORD})
+    logged.get("/api/v1/registry/catalog")
+    assert [fields(line)["login"] for line in combined.lines] == ["alice"] * 3
+
+
+@pytest.mark.parametrize("path", ["/api/v1/registry/auth", "/api/v1/users"])
+def test_a_failed_sign_in_shows_the_login_that_was_tried_with_401(logged, combined, path):
+    logged.get(path, basic="mallory:a guess")
+    found = fields(combined.lines[0])
+    assert (found["login"], found["status"]) == ("mallory", "401")
+    assert "a guess" not in combined.lines[0]
+
+
+def test_a_failed_sign_in_by_form_shows_it_too(logged, combined):
+    logged.post("/auth/local/login", form={"user": "mallory", "passwd": "a guess"})
+    found = fields(combined.lines[0])
+    assert (found["login"], found["status"], found["line"]) == (
+        "mallory", "401", "POST /auth/local/login HTTP/1.1",
+    )
+
+
+def test_no_password_is_logged(logged, combined, short, alice):
+    logged.get("/api/v1/registry/auth", basic=f"alice:{PASSWORD}")
+    form = {"grant_type": "password", "username": "alice", "password": PASSWORD}
+    logged.post("/api/v1/registry/auth", form=form)
+    logged.post("/auth/local/login", form={"user": "alice", "passwd": PASSWORD})
+    assert PASSWORD not in "\n".join(combined.lines + short.lines)
+    assert "password=" not in "\n".join(combined.lines + short.lines)
+
+
+FORGERIES = {
+    "line feed": 'x\n192.0.2.66 - - [01/Jan/2026:00:00:00 +0000] "GET / HTTP/1.1" 401 5',
+    "return": "x\r192.0.2.66",
+    "quote": 'x" 401 5 "',
+    "backslash": 'x\\" 401 5 "',
+    "escape": "x\x1b[31mred",
+    "tab": "x\ty",
+    "delete": "x\x7f",
+    "zero": "x\0y",
+    "space": "x - - [y] 401",
+}
+
+
+@pytest.mark.parametrize("text", FORGERIES.values(), ids=FORGERIES)
+def test_nobody_can_forge_a_line_or_a_field(app, logged, combined, text):
+    logged.get("/ping", headers={"User-Agent": text, "Referer": text})
+    logged.get("/api/v1/users", basic=f"{text}:password")
+    logged.post("/auth/local/login", form={"user": text, "passwd": "x"})
+    for line in combined.lines:
+        assert line.isprintable()
+        found = fields(line)
+        assert found["address"] == "192.0.2.1"
+        assert (found["line"], found["status"]) in [
+            ("GET /ping HTTP/1.1", "200"),
+            ("GET /api/v1/users HTTP/1.1", "401"),
+            ("POST /auth/local/login HTTP/1.1", "401"),
+            ("POST /auth/local/login HTTP/1.1", "400"),
+        ]
+
+
+@pytest.mark.parametrize("text", FORGERIES.values(), ids=FORGERIES)
+def test_nobody_can_forge_a_line_by_the_address(app, combined, text):
+    log = AccessLog(app.wsgi, logger(combined), None)
+    latin = text.encode().decode("latin-1")
+    for target in ({"REQUEST_URI": latin}, {"PATH_INFO": latin}):
+        Client(lambda environ, start: log(environ | target, start)).get("/x")  # noqa: B023 - called at once
+    for line in combined.lines:
+        assert line.isprintable()
+        assert fields(line)["address"] == "192.0.2.1"
+
+
+def test_the_target_is_as_it_was_sent(app, combined):
+    log = AccessLog(app.wsgi, logger(combined), None)
+    target = {"REQUEST_URI": "/ping?a=%22b%0a"}
+    Client(lambda environ, start: log(environ | target, start)).get("/ping")
+    assert fields(combined.lines[0])["line"] == "GET /ping?a=%22b%0a HTTP/1.1"
+
+
+def test_a_fault_of_the_application_is_a_line_with_500(combined):
+    def broken(environ, start_response):
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        Client(AccessLog(broken, logger(combined), None)).get("/x")
+    assert fields(combined.lines[0])["status"] == "500"
+
+
+def test_either_log_may_be_missing(app, combined, short):
+    Client(AccessLog(app.wsgi, None, logger(short))).get("/ping")
+    Client(AccessLog(app.wsgi, logger(combined), None)).get("/ping")
+    Client(AccessLog(app.wsgi, None, None)).get("/ping")
+    assert (len(combined.lines), len(short.lines)) == (1, 1)
+
+
+# As the settings say
+
+
+@pytest.fixture
+def log_file(tmp_path) -> Path:
+    return tmp_path / "access.log"
+
+
+def test_the_file_holds_the_combined_format_and_standard_output_the_short_one(settings, clock, log_file, capsys):
+    both = {"logger__enabled": "true", "logger__stdout": "true", "logger__file": log_file}
+    client = Client(App(settings(**both), clock).wsgi)
+    client.get("/api/v1/users", basic=ADMIN, headers={"User-Agent": "a browser"})
+    (line,) = log_file.read_text().splitlines()
+    assert (fields(line)["login"], fields(line)["agent"]) == ("admin", "a browser")
+    (printed,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(printed)
+    assert "a browser" not in printed
+    assert ADMIN_PASSWORD not in line
+    assert shlex.split(line)
+
+
+def test_nothing_is_logged_unless_the_settings_say_so(settings, clock, log_file, capsys):
+    Client(App(settings(logger__file=log_file), clock).wsgi).get("/ping")
+    assert not log_file.exists()
+    assert capsys.readouterr().out == ""
+
+
+def test_the_file_is_rotated_and_old_ones_go(settings, clock, log_file):
+    small = {"logger__enabled": "true", "logger__file": log_file, "logger__max_size": 1000, "logger__max_backups": 2}
+    client = Client(App(settings(**small), clock).wsgi)
+    for _ in range(100):
+        client.get("/ping")
+    files = sorted(path.name for path in log_file.parent.glob("access.log*"))
+    assert files == ["access.log", "access.log.1", "access.log.2"]
+    assert all(path.stat().st_size <= 1000 for path in log_file.parent.glob("access.log*"))
+
+
+def test_logins_of_all_languages_are_written_in_utf_8(settings, clock, log_file):
+    client = Client(App(settings(logger__enabled="true", logger__file=log_file), clock).wsgi)
+    client.get("/api/v1/users", basic="Jürgen猫:password")
+    assert fields(log_file.read_text("utf-8").rstrip("\n"))["login"] == "Jürgen猫"
+
+
+def test_two_applications_do_not_share_a_log(settings, clock, log_file, tmp_path):
+    other = tmp_path / "other.log"
+    clients = [Client(App(settings(logger__enabled="true", logger__file=p), clock).wsgi) for p in (log_file, other)]
+    clients[0].get("/ping")
+    assert len(log_file.read_text().splitlines()) == 1
+    assert other.read_text() == ""
+
+
+def test_a_file_that_cannot_be_written_is_a_misconfiguration(settings, clock, tmp_path):
+    with pytest.raises(Misconfigured) as caught:
+        App(settings(logger__enabled="true", logger__file=tmp_path / "missing" / "access.log"), clock)
+    assert "missing" in caught.value.message
