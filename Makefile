@@ -11,7 +11,7 @@ demo: $(STAMP)
 	$(BIN)/regadmin demo
 
 test: $(STAMP) tools
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check .

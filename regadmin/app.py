@@ -85,7 +85,7 @@ class App:
         self.wsgi = self._wsgi()
         self._timer = Timer()
         self._inbox = Worker("inbox", self.events.apply_waiting)
-        self._first_sync = Worker("first synchronisation", self._synchronise_if_empty)
+        self._first_sync = Worker("first synchronisation", self.synchronisation.run_if_empty)
 
     def start_background_work(self) -> None:
         """The timer and the inbox; to be called in one process only."""
@@ -96,16 +96,13 @@ class App:
             thread.start()
 
     def stop_background_work(self) -> None:
+        self.synchronisation.stop()
         for thread in (self._timer, self._inbox, self._first_sync):
             thread.stop()
 
     def _clean_up(self) -> None:
         self.events.forget_old()
         self.store.sessions.delete_expired()
-
-    def _synchronise_if_empty(self) -> bool:
-        self.synchronisation.run_if_empty()
-        return True
 
     def _sessions(self) -> Sessions:
         settings = self._settings

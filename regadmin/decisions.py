@@ -62,7 +62,7 @@ def grant(user: User | None, scope: Scope, rules: Iterable[Rule]) -> Scope:
     if scope.type == "registry":
         wanted = tuple(action for action in wanted if action in scope.actions)
     allowed = tuple(a for a in wanted if decide(user, scope.type, scope.name, a, rules).is_allowed)
-    return scope._replace(actions=allowed if not scope.resource_class else ())
+    return scope._replace(actions=allowed)
 
 
 def actions(user: User | None, name: str, rules: Iterable[Rule]) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ PLACEHOLDERS = ("login", "group")
 _PLACEHOLDER = re.compile(r"\$\{([^}]*)\}?")
 _GLOB_TOKEN = re.compile(r"\*\*|\*|\?|\$\{[a-z]+\}|[^*?$]+|.", re.DOTALL)
 _EXACT = re.compile(r"[a-z0-9][a-z0-9._:-]*(?:/[a-z0-9._:-]+)*", re.IGNORECASE | re.ASCII)
+_WITH_PORT = re.compile(r"[^:/]+:[0-9]+/[^:]+\Z")
 _NAMES = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-/:")
 _ALPHABET = frozenset("".join(_NAMES).lower())
 _UNKNOWN = "\ue000"
@@ -62,6 +63,8 @@ def check(text: str) -> None:
     elif is_exact(text):
         if not _EXACT.fullmatch(text):
             raise Malformed("is no repository name, no glob and no /regular expression/")
+        if ":" in text and not _WITH_PORT.match(text):
+            raise Malformed("holds a colon that begins no port: rules speak of repositories, not of tags")
     else:
         _check_glob(text)
 

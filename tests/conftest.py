@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from regadmin import options
 from regadmin.app import App
@@ -79,6 +80,9 @@ def skopeo(tmp_path: Path) -> Skopeo:
 
 
 def pytest_configure():
+    # A deadline measures the machine, not the code.
+    hypothesis_settings.register_profile("suite", deadline=None)
+    hypothesis_settings.load_profile("suite")
     # These would change how the tools under test behave.
     for name in [name for name in os.environ if name.startswith(("REGISTRY_", "RA_"))]:
         del os.environ[name]

@@ -10,20 +10,20 @@ from dataclasses import dataclass
 from regadmin.entities import Descriptor
 from regadmin.registry.documents import mapping, text
 
+# Lines of megabytes may come from anybody: each of these looks only once at a run of blanks or letters.
 _INSTRUCTION = re.compile(
     "ADD|ARG|CMD|COPY|ENTRYPOINT|ENV|EXPOSE|FROM|HEALTHCHECK|LABEL|MAINTAINER|ONBUILD|RUN|SHELL|STOPSIGNAL|USER|"
     "VOLUME|WORKDIR"
 )
-_NO_OPERATION = re.compile(r"\A(?:/bin/sh -c|cmd /S /C|powershell -Command [^#]*)\s*#\(nop\)\s*")
+_NO_OPERATION = re.compile(r"\A(?:/bin/sh -c\s*|cmd /S /C\s*|powershell -Command [^#]*)#\(nop\)\s*")
 _SHELL_NAME = r"/(?:usr/)?bin/(?:ba|da|a|k|z)?sh"
 _SHELL = re.compile(rf"\A(?:{_SHELL_NAME}(?:\s+-[a-zA-Z]*o\s+\w+|\s+-[abd-zA-Z]+)*\s+-[a-zA-Z]*c|cmd /S /C)\s+")
-_BUILDKIT = re.compile(r"\s*# buildkit\Z")
-_ARGUMENTS = re.compile(rf"\A\|\d+\s(?P<arguments>.*?)\s*(?={_SHELL_NAME}\s)", re.DOTALL)
-_NEXT_ARGUMENT = re.compile(r"\s+(?=[A-Za-z_]\w*=)")
-_PORT = re.compile(r"([^\s\[\]:]+):\{\}")
-_BETWEEN_COMMANDS = re.compile(r"[ \t]+(?=&& )|(?<=;)[ \t]{2,}")
+_ARGUMENTS = re.compile(rf"\A\|\d+\s(?P<arguments>.*?)(?<!\S)(?={_SHELL_NAME}\s)", re.DOTALL)
+_NEXT_ARGUMENT = re.compile(r"(?<=\S)\s+(?=[A-Za-z_]\w*=)")
+_PORT = re.compile(r"(?<![^\s\[\]:])([^\s\[\]:]+):\{\}")
+_BETWEEN_COMMANDS = re.compile(r"(?<=[^ \t])[ \t]+(?=&& )|(?<=;)[ \t]{2,}")
 _SECRET = re.compile(r"PASSWORD|PASSWD|PASSPHRASE|TOKEN|SECRET|CREDENTIAL|KEYS?(?:_|\Z)", re.IGNORECASE)
-_NAME_AND_VALUE = re.compile(r"([A-Za-z_]\w*)=")
+_NAME_AND_VALUE = re.compile(r"(?<!\w)([A-Za-z_]\w*)=")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def _step(entry: dict, layer: Descriptor | None) -> Step:
 
 def read_line(created_by: str) -> tuple[str, str, tuple[str, ...]]:
     """Instruction, text and build arguments of one line."""
-    line = _NO_OPERATION.sub("", _BUILDKIT.sub("", created_by.strip()))
+    line = _NO_OPERATION.sub("", created_by.strip().removesuffix("# buildkit").rstrip())
     instruction, _, words = line.partition(" ")
     if not _INSTRUCTION.fullmatch(instruction):
         instruction, words = "", line
@@ -98,7 +98,7 @@ def read_line(created_by: str) -> tuple[str, str, tuple[str, ...]]:
 def _command(instruction: str, words: str) -> tuple[str, str, tuple[str, ...]]:
     """What a shell ran; a line that names no shell and no instruction is left as it is."""
     found = _ARGUMENTS.match(words)
-    arguments = _NEXT_ARGUMENT.split(found["arguments"]) if found else []
+    arguments = _NEXT_ARGUMENT.split(found["arguments"].strip()) if found else []
     ran = words[found.end() :] if found else words
     command = _SHELL.sub("", ran)
     if not instruction and not found and command == ran:

@@ -75,6 +75,11 @@ class Synchronisation:
         self._registry = registry
         self._indexer = indexer
         self._parallel = parallel
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """Let a run end early and without removing anything: the process wants to end."""
+        self._is_stopped = True
 
     def start(self, trigger: str) -> SyncRun:
         """Begin a run in the background. Raises Conflict if one is going on."""
@@ -194,11 +199,11 @@ class Synchronisation:
         return name, bool(fetched)
 
     def _check(self, progress: _Progress) -> None:
-        """Raises _Aborted once the registry is away."""
+        """Raises _Aborted once the registry is away, or the process wants to end."""
         if progress.failures >= _DOUBT_AFTER:
             progress.failures = 0
             progress.is_aborted |= not self._indexer.registry_answers()
-        if progress.is_aborted:
+        if progress.is_aborted or self._is_stopped:
             raise _Aborted
 
 

@@ -162,7 +162,7 @@ class Users:
             user = self.find(user_id)
             group_ids = [group.id for group in user.groups if group.id != group_id]
             if not group_ids and group_id == DEFAULT_GROUP_ID:
-                raise Conflict(f"the user {user.login} is in no other group, and whoever is in none belongs in this one")
+                raise Conflict(f"the user {user.login} is in no other group, and everybody is in one")
             return self.update(user_id, by, group_ids=group_ids)
 
     def why_not_delete(self, user: User, by: Actor) -> str:

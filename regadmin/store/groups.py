@@ -4,7 +4,7 @@ import json
 import sqlite3
 from typing import NamedTuple
 
-from regadmin.entities import Group, Page
+from regadmin.entities import DEFAULT_GROUP_ID, Group, Page
 from regadmin.store.database import Database, like
 from regadmin.store.listing import Listing, fetch
 
@@ -69,8 +69,16 @@ class GroupStore:
         return group
 
     def delete(self, group_id: int) -> None:
-        """Its rules and memberships go with it."""
-        self._database.execute("DELETE FROM groups WHERE id = ?", (group_id,))
+        """Its rules and memberships go with it; who was in no other group is in the default one from now on."""
+        with self._database.transaction():
+            self._database.execute("DELETE FROM groups WHERE id = ?", (group_id,))
+            self._database.execute(
+                """
+                INSERT INTO memberships (user_id, group_id, position)
+                SELECT id, ?, 0 FROM users WHERE id NOT IN (SELECT user_id FROM memberships)
+                """,
+                (DEFAULT_GROUP_ID,),
+            )
 
 
 def _group(row: sqlite3.Row) -> Group:

@@ -136,15 +136,20 @@ class Guards:
             return Identity(signed_in.user, signed_in.session_id, by_cookie=True)
         return Identity()
 
+    def _is_encrypted(self) -> bool:
+        """Whether the browser came by HTTPS, to us or to a proxy that we believe."""
+        return self._is_secure or request.environ.get("wsgi.url_scheme") == "https"
+
     def _visitor(self) -> str:
         known = cookie(VISITOR_COOKIE) or request.environ.get("regadmin.visitor")
         if not known:
             known = request.environ["regadmin.visitor"] = secrets.token_urlsafe(24)
-            response.set_cookie(VISITOR_COOKIE, known, path="/", httponly=True, secure=self._is_secure, samesite="lax")
+            secure = self._is_encrypted()
+            response.set_cookie(VISITOR_COOKIE, known, path="/", httponly=True, secure=secure, samesite="lax")
         return known
 
     def _set_cookies(self, signed_in: SignedIn) -> None:
-        common = {"path": "/", "max_age": self._sessions.cookie_ttl, "secure": self._is_secure, "samesite": "lax"}
+        common = {"path": "/", "max_age": self._sessions.cookie_ttl, "secure": self._is_encrypted(), "samesite": "lax"}
         response.set_cookie(SESSION_COOKIE, signed_in.token, httponly=True, **common)
         # Readable on purpose: a script of our own origin copies it into the header.
         response.set_cookie(CSRF_COOKIE, self._sessions.csrf(signed_in.session_id), **common)

@@ -23,6 +23,7 @@ SETTLED = 5
 EARLY, LATE = "2024-05-06T08:00:00Z", "2024-05-06T09:00:00Z"
 EARLY_SECONDS, LATE_SECONDS = 1714982400, 1714986000
 SOMEONE = "ci"
+ACTIONS = ("push", "pull", "delete")
 KINDS = [images.docker_image, images.docker_list, images.oci_image, images.oci_index]
 
 
@@ -130,9 +131,6 @@ def told(app: App) -> list[str]:
     """The activity, oldest first."""
     rows = app.store.activity.latest(1000)
     return [f"{row['event']} {row['object']} by {row['actor']}" for row in reversed(rows) if row["event"] in ACTIONS]
-
-
-ACTIONS = ("push", "pull", "delete")
 
 
 class TestInbox:

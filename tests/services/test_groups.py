@@ -74,6 +74,15 @@ def test_a_deleted_group_takes_its_rules_along_and_leaves_its_members(store, gro
     assert [group.id for group in store.users.find(alice.id).groups] == [DEFAULT_GROUP_ID]
 
 
+def test_who_was_in_no_other_group_is_in_the_default_one_from_now_on(store, groups, by):
+    crew, staff = groups.create(by, "crew"), groups.create(by, "staff")
+    alice = store.users.create(User(0, "alice", "Alice", Role.USER, (crew,)), "hash")
+    bob = store.users.create(User(0, "bob", "Bob", Role.USER, (crew, staff)), "hash")
+    groups.delete(crew.id, by)
+    assert [group.id for group in store.users.find(alice.id).groups] == [DEFAULT_GROUP_ID]
+    assert [group.id for group in store.users.find(bob.id).groups] == [staff.id]
+
+
 def test_changes_are_noted(store, groups, by):
     crew = groups.create(by, "crew")
     groups.update(crew.id, by, name="staff")

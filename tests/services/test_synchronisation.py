@@ -432,6 +432,18 @@ class TestFaults:
         assert run.tags + len(run.errors) < 100
         assert len(digests(app)) == 100
 
+    def test_the_end_of_the_process_ends_a_run_early_and_removes_nothing(self, app, filled, registry):
+        del registry.tags["team/app"]["v1"]
+        fill(registry, 100)
+        registry.is_held = lambda request: "/manifests/" in request.path
+        app.synchronisation.start("test")
+        wait_until(lambda: registry.held)
+        app.stop_background_work()
+        registry.let_all_go()
+        wait_until(lambda: app.synchronisation.latest().state == "failed", PATIENCE)
+        assert digests(app).items() >= digests_of(filled).items()
+        assert len(digests(app)) < 100
+
     def test_a_fault_of_our_own_is_told_too(self, app, registry, caplog):
         registry.put("team/app", "v1", images.oci_image())
         app.store.database.execute(

@@ -86,6 +86,31 @@ def test_groups_are_given_as_one_or_as_many(admin, app, by):
     assert admin.put(f"{USERS}/2", json={"group": crew}).json["data"]["groups"] == [crew]
 
 
+def test_a_row_whose_group_or_groups_changed_can_be_written_back(admin, app, by):
+    crew, staff = app.groups.create(by, "crew").id, app.groups.create(by, "staff").id
+    row = admin.post(USERS, json=BOB).json["data"]
+    assert row["groups"] == [1]
+    for change, expected in [
+        ({"group": crew}, [crew]),
+        ({"groups": [crew, staff]}, [crew, staff]),
+        ({"group": 1}, [1, staff]),
+        ({"group": staff}, [staff]),
+        ({"groups": [1]}, [1]),
+        ({"groups": []}, [1]),
+        ({"group": crew, "groups": [crew, staff]}, [crew, staff]),
+        ({}, [crew, staff]),
+    ]:
+        row = admin.put(f"{USERS}/2", json=row | change).json["data"]
+        assert (row["group"], row["groups"]) == (expected[0], expected)
+
+
+def test_a_group_that_is_none_of_the_groups_is_named(admin, app, by):
+    crew, staff = app.groups.create(by, "crew").id, app.groups.create(by, "staff").id
+    assert_failed(admin.post(USERS, json=BOB | {"group": crew, "groups": [1, staff]}), 422, "group")
+    admin.post(USERS, json=BOB)
+    assert_failed(admin.put(f"{USERS}/2", json={"group": crew, "groups": [1, staff]}), 422, "group")
+
+
 def test_only_what_is_sent_changes(admin, people):
     before = rows(admin)[2]
     after = admin.put(f"{USERS}/3", json={"description": "Builds"}).json

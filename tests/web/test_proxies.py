@@ -4,6 +4,7 @@ import pytest
 
 from regadmin.app import App
 from regadmin.web.proxies import TrustedProxies
+from tests.conftest import ADMIN_PASSWORD
 from tests.rigs.client import Client
 
 NETWORKS = ["10.0.0.0/8", "192.0.2.7", "2001:db8::/32"]
@@ -86,3 +87,13 @@ def test_the_address_is_noted_and_logged_as_the_proxy_tells_it(settings, clock, 
 def test_a_stranger_cannot_choose_his_address(app, client):
     client.get("/api/v1/users", basic="mallory:a guess", headers={"X-Forwarded-For": "203.0.113.5"})
     assert app.store.activity.latest(1)[0]["address"] == client.address
+
+
+def test_cookies_are_for_https_only_where_the_browser_uses_https(settings, clock):
+    app = App(settings(trusted_proxies="192.0.2.1"), clock)
+    form = {"user": "admin", "passwd": ADMIN_PASSWORD}
+    for proto, is_secure in (("https", True), ("http", False)):
+        answer = Client(app.wsgi).post("/auth/local/login", form=form, headers={"X-Forwarded-Proto": proto})
+        cookies = [value for name, value in answer.headers if name == "Set-Cookie"]
+        assert len(cookies) == 2
+        assert all(("Secure" in cookie) is is_secure for cookie in cookies)

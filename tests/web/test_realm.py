@@ -214,6 +214,12 @@ def test_unknown_actions_and_types_are_never_signed(client, admin, scope):
     assert granted(ask(client, scope, basic=ADMIN)) == {}
 
 
+def test_a_plugin_is_a_repository(client, alice, allow):
+    allow(alice, "team/plugin", "pull")
+    answer = ask(client, "repository(plugin):team/plugin:pull,push", basic=ALICE)
+    assert granted(answer) == {"repository:team/plugin": ["pull"]}
+
+
 def test_the_catalog_is_for_those_with_a_rule_and_for_admins(client, alice, allow, add_user):
     add_user("boss", Role.MANAGER)
     allow(REGISTERED_ID, "**", "*")
@@ -362,6 +368,7 @@ def test_unknown_wrong_and_blocked_cost_one_bcrypt_each(client, people, monkeypa
         "Basic " + encoded(ALICE) + " " + encoded(ALICE),
         "Basic \xe9",
         "Bearer abc",
+        "Bearer " + encoded(ALICE),
         "Digest username=alice",
         encoded(ALICE),
         "basic:" + encoded(ALICE),

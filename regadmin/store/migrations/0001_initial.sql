@@ -67,8 +67,7 @@ CREATE TABLE repositories (
     pull_count INTEGER NOT NULL DEFAULT 0,
     last_pulled_at INTEGER,
     last_pushed_at INTEGER,
-    last_pushed_by TEXT NOT NULL DEFAULT '',
-    seen_run INTEGER NOT NULL DEFAULT 0
+    last_pushed_by TEXT NOT NULL DEFAULT ''
 );
 
 CREATE TABLE manifests (

@@ -1,6 +1,7 @@
 """`/api/v1/users`"""
 
 from regadmin.entities import User
+from regadmin.errors import Invalid
 from regadmin.services.users import Users
 from regadmin.web import inputs
 from regadmin.web.answers import done
@@ -53,7 +54,7 @@ class UsersApi:
         return done("user created", user.id, _row(user))
 
     def update_user(self, user_id: int) -> str:
-        user = self._users.update(user_id, identity().actor, **_changes())
+        user = self._users.update(user_id, identity().actor, **_changes(self._users.find(user_id)))
         return done("user updated", user.id, _row(user))
 
     def delete_user(self, user_id: int) -> str:
@@ -61,12 +62,24 @@ class UsersApi:
         return done("user deleted", user.id)
 
 
-def _changes() -> dict:
+def _changes(old: User | None = None) -> dict:
     changes = fields(inputs.json_body(), _FIELDS, ignored=("id",))
     group = changes.pop("group", None)
     if group is not None:
-        changes.setdefault("group_ids", [group])
+        changes["group_ids"] = _groups(group, changes.get("group_ids"), [g.id for g in old.groups] if old else [])
     return changes
+
+
+def _groups(first: int, given: list[int] | None, old: list[int]) -> list[int]:
+    """`group` is the first of `groups`, but a client may send a whole row back of which it changed only one."""
+    old_first = old[0] if old else 0
+    if given is None:
+        return [first]
+    if given == old and first != old_first:
+        return [first, *(group for group in given[1:] if group != first)]
+    if first not in given and first != old_first:
+        raise Invalid({"group": "is not among the groups"})
+    return given
 
 
 def _row(user: User) -> dict:
