@@ -16,7 +16,7 @@ COMMANDS = {
     "sync": "bring the index in line with the registry, and wait for the end",
     "demo": "start a registry, a server and sample images for a look around",
 }
-EXIT_MISCONFIGURED, EXIT_FAILED = 2, 1
+EXIT_FAILED, EXIT_MISCONFIGURED, EXIT_INTERRUPTED = 1, 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"regadmin: {error.message}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
-        return 0
+        return EXIT_INTERRUPTED
 
 
 def _run(namespace) -> int:

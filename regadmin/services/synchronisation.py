@@ -127,6 +127,10 @@ class Synchronisation:
             self._walk(progress)
         except _Aborted:
             progress.is_complete = False
+        except (KeyboardInterrupt, SystemExit):
+            progress.is_complete = False
+            self._finish(progress)
+            raise
         except Error as error:
             progress.fail("the catalog", error)
             progress.is_complete = False

@@ -46,11 +46,11 @@ class Users:
         Raises Unauthenticated, with one message and after the same time, for an unknown login, a wrong
         password and a blocked user.
         """
-        found = self._store.users.find_login(login)
-        is_right = self._hasher.verify(password, found[1] if found else None)
-        if not found or not is_right or found[0].is_blocked:
+        user, stored = self._store.users.find_login(login) or (None, None)
+        is_open = user is not None and not user.is_blocked
+        if not self._hasher.verify(password, stored if is_open else None):
             raise Unauthenticated("wrong login or password")
-        return found[0]
+        return user
 
     def list(self, listing: Listing) -> Page:
         return self._store.users.list(listing)

@@ -661,7 +661,7 @@ class TestByItself:
 class TestCommandLine:
     @pytest.fixture
     def sync(self, tmp_path, registry):
-        def sync() -> subprocess.CompletedProcess:
+        def sync(meanwhile=lambda process: None) -> subprocess.CompletedProcess:
             given = [
                 "--registry.host=http://127.0.0.1",
                 f"--registry.port={registry.port}",
@@ -669,15 +669,31 @@ class TestCommandLine:
                 f"--store.admin-password={ADMIN_PASSWORD}",
                 f"--registry.certs.path={tmp_path}/certs",
             ]
-            return subprocess.run(
-                [sys.executable, "-m", "regadmin", "sync", *given],
-                capture_output=True,
-                text=True,
-                timeout=30,
-                env=clean_environment(tmp_path),
-            )
+            command = [sys.executable, "-m", "regadmin", "sync", *given]
+            options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": clean_environment(tmp_path)}
+            # A suite that runs in the background may have been told to ignore Ctrl-C.
+            options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+            with subprocess.Popen(command, text=True, **options) as process:
+                meanwhile(process)
+                out, err = process.communicate(timeout=30)
+            return subprocess.CompletedProcess(command, process.returncode, out, err)
 
         return sync
+
+    def test_ctrl_c_ends_it_and_the_next_run_may_begin_at_once(self, app, registry, sync):
+        fill(registry, 100)
+        registry.is_held = lambda request: "/manifests/" in request.path
+
+        def interrupt(process: subprocess.Popen) -> None:
+            until(lambda: registry.held)
+            process.send_signal(signal.SIGINT)
+            registry.let_all_go()
+
+        ended = sync(interrupt)
+        assert ended.returncode == 130
+        assert "Traceback" not in ended.stderr
+        assert app.synchronisation.latest().state == "failed"
+        assert sync().returncode == 0
 
     def test_it_synchronises_and_prints_what_it_did(self, app, registry, sync):
         expected = fill(registry, 3)
