@@ -60,6 +60,9 @@ from regadmin.web.surfaces import ApiSurface, error_handler
 
 USER_AGENT = f"regadmin/{__version__}"
 
+SHORTEST_SECRET = 32
+"""Characters of the kept secret, whose 64 are made at the first start."""
+
 log = logging.getLogger(__name__)
 
 
@@ -262,6 +265,10 @@ def _kept_secret(path: Path) -> str:
                 pass
             finally:
                 draft.unlink()
-        return path.read_text()
+        secret = path.read_text().strip()
     except OSError as error:
         raise Misconfigured(f"secret {path}: {error.strerror}") from None
+    if len(secret) < SHORTEST_SECRET:
+        # Anybody could sign a session with it.
+        raise Misconfigured(f"secret {path}: is empty or cut short; remove it, and everybody signs in again")
+    return secret

@@ -18,7 +18,6 @@ from regadmin.errors import Malformed
 
 MAX_LENGTH = 512
 MAX_GROUPS = 100
-PLACEHOLDERS = ("login", "group")
 
 _PLACEHOLDER = re.compile(r"\$\{([^}]*)\}?")
 _GLOB_TOKEN = re.compile(r"\*\*|\*|\?|\$\{[a-z]+\}|[^*?$]+|.", re.DOTALL)

@@ -12,7 +12,6 @@ import random
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urljoin
 
 import requests
@@ -300,31 +299,3 @@ def _request(session: requests.Session, method: str, url: str, **keywords) -> re
         what = f"{method} {url.partition('?')[0]}: {response.status_code} {response.text[:200]}"
         raise errors.RegistryRefused(f"the registry refused {what}", response.status_code)
     return response
-
-
-def write_oci_layout(image: SampleImage, directory: Path) -> None:
-    """The image as an OCI image layout (`oci:DIRECTORY:TAG`), for images of the OCI's media types only."""
-    blobs = directory / "blobs" / "sha256"
-    blobs.mkdir(parents=True)
-    for content in (*image.blobs, *image.children, image.manifest):
-        (blobs / content.digest.removeprefix("sha256:")).write_bytes(content.data)
-    index = {
-        "schemaVersion": 2,
-        "manifests": [
-            {**image.manifest.descriptor, "annotations": {"org.opencontainers.image.ref.name": tag}}
-            for tag in image.tags
-        ],
-    }
-    (directory / "index.json").write_bytes(_json(index))
-    (directory / "oci-layout").write_bytes(_json({"imageLayoutVersion": "1.0.0"}))
-
-
-def write_dir_layout(image: SampleImage, directory: Path) -> None:
-    """The image for skopeo's `dir:DIRECTORY`, which keeps all media types; copy indexes with `--all`."""
-    directory.mkdir(parents=True)
-    (directory / "version").write_text("Directory Transport Version: 1.1\n")
-    (directory / "manifest.json").write_bytes(image.manifest.data)
-    for child in image.children:
-        (directory / f"{child.digest.removeprefix('sha256:')}.manifest.json").write_bytes(child.data)
-    for blob in image.blobs:
-        (directory / blob.digest.removeprefix("sha256:")).write_bytes(blob.data)

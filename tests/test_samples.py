@@ -7,6 +7,7 @@ import subprocess
 import tarfile
 import time
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 import requests
@@ -128,7 +129,7 @@ def test_every_image_can_be_pushed_twice_and_fetched(registry, image):
 @pytest.mark.parametrize("repository", ["demo/web", "demo/tools", "demo/chart"])
 def test_skopeo_copies_an_oci_layout(registry, tmp_path, repository):
     image, target = IMAGES[repository], f"layout/{repository}"
-    samples.write_oci_layout(image, tmp_path / "layout")
+    write_oci_layout(image, tmp_path / "layout")
     tag = image.tags[0]
     destination = f"docker://{registry.removeprefix('http://')}/{target}:{tag}"
     skopeo("copy", "--all", "--dest-tls-verify=false", f"oci:{tmp_path / 'layout'}:{tag}", destination)
@@ -137,7 +138,7 @@ def test_skopeo_copies_an_oci_layout(registry, tmp_path, repository):
 
 @pytest.mark.parametrize("image", IMAGES.values(), ids=IMAGES.keys())
 def test_skopeo_copies_a_directory_with_its_media_types(registry, tmp_path, image):
-    samples.write_dir_layout(image, tmp_path / "layout")
+    write_dir_layout(image, tmp_path / "layout")
     target = f"directory/{image.repository}"
     for tag in image.tags:
         destination = f"docker://{registry.removeprefix('http://')}/{target}:{tag}"
@@ -176,3 +177,31 @@ def test_a_registry_that_does_not_answer_is_unavailable():
         port = server.getsockname()[1]
     with pytest.raises(errors.RegistryUnavailable):
         samples.push(IMAGES["demo/hello"], f"http://127.0.0.1:{port}", lambda repository: None)
+
+
+def write_oci_layout(image: samples.SampleImage, directory: Path) -> None:
+    """The image as an OCI image layout (`oci:DIRECTORY:TAG`), for images of the OCI's media types only."""
+    blobs = directory / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+    for content in (*image.blobs, *image.children, image.manifest):
+        (blobs / content.digest.removeprefix("sha256:")).write_bytes(content.data)
+    index = {
+        "schemaVersion": 2,
+        "manifests": [
+            {**image.manifest.descriptor, "annotations": {"org.opencontainers.image.ref.name": tag}}
+            for tag in image.tags
+        ],
+    }
+    (directory / "index.json").write_bytes(json.dumps(index).encode())
+    (directory / "oci-layout").write_bytes(b'{"imageLayoutVersion": "1.0.0"}')
+
+
+def write_dir_layout(image: samples.SampleImage, directory: Path) -> None:
+    """The image for skopeo's `dir:DIRECTORY`, which keeps all media types; copy indexes with `--all`."""
+    directory.mkdir(parents=True)
+    (directory / "version").write_text("Directory Transport Version: 1.1\n")
+    (directory / "manifest.json").write_bytes(image.manifest.data)
+    for child in image.children:
+        (directory / f"{child.digest.removeprefix('sha256:')}.manifest.json").write_bytes(child.data)
+    for blob in image.blobs:
+        (directory / blob.digest.removeprefix("sha256:")).write_bytes(blob.data)

@@ -93,6 +93,11 @@ def test_a_half_present_set_of_keys_is_named(tmp_path):
     assert_refused(start(tmp_path), "registry_auth")
 
 
+def test_a_secret_that_was_cut_short_is_named(tmp_path):
+    (tmp_path / "data.db.secret").write_text("")
+    assert_refused(start(tmp_path), "data.db.secret", "remove it")
+
+
 def test_a_taken_port_is_named(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

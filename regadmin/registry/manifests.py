@@ -58,11 +58,6 @@ def parse_config(raw: bytes) -> ImageConfig:
     return ImageConfig(_join_platform(parts), seconds(document.get("created")), raw)
 
 
-def manifest_size(manifest: Manifest) -> int:
-    """Bytes of the configuration and the layers, each digest once."""
-    return sum({blob.digest: blob.size for blob in manifest.blobs}.values())
-
-
 def _media_type(document: dict, header: str) -> str:
     """What the header says, else the document itself, else what it looks like."""
     claimed = [header.partition(";")[0].strip().lower(), text(document.get("mediaType"))]
