@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-TOOLS := docker-registry skopeo
+TOOLS := chromium docker-registry skopeo
 
-.PHONY: demo test check bench tools clean
+.PHONY: demo test check bench screenshots translations tools clean
 
 demo: $(STAMP)
 	$(BIN)/regadmin demo
@@ -25,6 +25,14 @@ $(STAMP): setup.cfg pyproject.toml
 bench: $(STAMP)
 	@contrib/install wrk
 	$(BIN)/python -m tests.bench $(ARGS)
+
+# The pictures in docs/screenshots, from the demo.
+screenshots: $(STAMP) tools
+	$(BIN)/python -m tests.screenshots
+
+# Bring the catalogues of all languages up to date with the texts in the code; then translate what is new and run it again.
+translations: $(STAMP)
+	$(BIN)/python -m tests.catalogues
 
 # What the tests run beside Python.
 tools:

@@ -37,7 +37,11 @@ class NotFound(Error):
 
 
 class Conflict(Error):
-    """It contradicts what is stored or running (409)."""
+    """It contradicts what is stored or running (409). `field` is the one to mend, if there is one."""
+
+    def __init__(self, message: str, field: str = ""):
+        super().__init__(f"{field}: {message}" if field else message)
+        self.fields = {field: message}
 
 
 class Invalid(Error):

@@ -10,6 +10,7 @@ from collections import OrderedDict
 import bcrypt
 
 from regadmin.errors import Invalid
+from regadmin.messages import Message
 
 MIN_BYTES, MAX_BYTES = 6, 72
 COST = 10
@@ -18,9 +19,9 @@ COST = 10
 def check(password: str, field: str = "password") -> None:
     """Raise Invalid if nobody may choose this password."""
     if not MIN_BYTES <= len(password.encode()) <= MAX_BYTES:
-        raise Invalid({field: f"must be {MIN_BYTES} to {MAX_BYTES} bytes long"})
+        raise Invalid({field: Message("must be %(least)s to %(most)s bytes long", least=MIN_BYTES, most=MAX_BYTES)})
     if "\0" in password:
-        raise Invalid({field: "must not hold a zero character"})
+        raise Invalid({field: Message("must not hold a zero character")})
 
 
 class Passwords:

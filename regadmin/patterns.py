@@ -15,6 +15,7 @@ from re import _parser as regex_parser
 from typing import NamedTuple
 
 from regadmin.errors import Malformed
+from regadmin.messages import Message
 
 MAX_LENGTH = 512
 MAX_GROUPS = 100
@@ -56,14 +57,14 @@ def check(text: str) -> None:
     Raises Malformed with a sentence for the person who typed it.
     """
     if not text or len(text) > MAX_LENGTH:
-        raise Malformed(f"must hold 1 to {MAX_LENGTH} characters")
+        raise Malformed(Message("must hold 1 to %(most)s characters", most=MAX_LENGTH))
     if is_regex(text):
         _check_regex(text)
     elif is_exact(text):
         if not _EXACT.fullmatch(text):
-            raise Malformed("is no repository name, no glob and no /regular expression/")
+            raise Malformed(Message("is no repository name, no glob and no /regular expression/"))
         if ":" in text and not _WITH_PORT.match(text):
-            raise Malformed("holds a colon that begins no port: rules speak of repositories, not of tags")
+            raise Malformed(Message("holds a colon that begins no port: rules speak of repositories, not of tags"))
     else:
         _check_glob(text)
 
@@ -96,15 +97,15 @@ def _expression(text: str, values: dict[str, str]) -> str:
 def _check_placeholders(text: str) -> None:
     for found in _PLACEHOLDER.finditer(text):
         if found[0] not in ("${login}", "${group}"):
-            raise Malformed(f"{found[0]} is no placeholder; there are ${{login}} and ${{group}}")
+            raise Malformed(Message("%(found)s is no placeholder; there are ${login} and ${group}", found=found[0]))
 
 
 def _check_glob(text: str) -> None:
     _check_placeholders(text)
     if not _EXACT.fullmatch(re.sub(r"\$\{[a-z]+\}|[*?]", "a", text)):
-        raise Malformed("matches no name that a repository can have")
+        raise Malformed(Message("matches no name that a repository can have"))
     if "***" in text:
-        raise Malformed("holds three stars in a row; there are * and **")
+        raise Malformed(Message("holds three stars in a row; there are * and **"))
     _refuse_runaway(text)
 
 
@@ -112,7 +113,7 @@ def _check_regex(text: str) -> None:
     _check_placeholders(text)
     # Deep nesting could compile here and yet exhaust the stack where it is matched.
     if text.count("(") > MAX_GROUPS:
-        raise Malformed(f"holds more than {MAX_GROUPS} groups")
+        raise Malformed(Message("holds more than %(most)s groups", most=MAX_GROUPS))
     _refuse_runaway(text)
 
 
@@ -140,9 +141,9 @@ def _refuse_runaway(text: str) -> None:
         parsed = regex_parser.parse(expression, re.ASCII)
         ways = _inner_ways(_row(parsed, inside_repeat=False))
     except (re.error, RecursionError, OverflowError, ValueError) as error:
-        raise Malformed(f"is no regular expression: {error}") from None
+        raise Malformed(Message("is no regular expression: %(reason)s", reason=error)) from None
     if ways > _MOST_WAYS:
-        raise Malformed("could run away: too many repeats that match the same characters")
+        raise Malformed(Message("could run away: too many repeats that match the same characters"))
 
 
 def _inner_ways(row: list[_Item]) -> int:
@@ -171,18 +172,18 @@ def _row(parsed, inside_repeat: bool) -> list[_Item]:
         elif code in (op.LITERAL, op.NOT_LITERAL, op.ANY, op.IN):
             row.append(_Item(_characters(code, value)))
         elif code is not op.AT:
-            raise Malformed("uses a look-around, a back-reference or something else that is not allowed here")
+            raise Malformed(Message("uses a look-around, a back-reference or something else that is not allowed here"))
     return row
 
 
 def _repeat(least: int, most: int, inner, inside_repeat: bool) -> list[_Item]:
     is_variable = least != most
     if is_variable and inside_repeat:
-        raise Malformed("could run away: a repeat inside a repeat")
+        raise Malformed(Message("could run away: a repeat inside a repeat"))
     row = _row(inner, inside_repeat or (is_variable and most > 1))
     if not is_variable:
         if most * len(row) > _LONGEST_NAME:
-            raise Malformed("repeats something more often than a name can hold")
+            raise Malformed(Message("repeats something more often than a name can hold"))
         return row * most
     if not row:
         return []
@@ -196,7 +197,7 @@ def _branches(branches, inside_repeat: bool) -> _Item:
     firsts = [_first(row) for row in rows]
     is_told_apart = sum(map(len, firsts)) == len(frozenset().union(*firsts))
     if inside_repeat and not is_told_apart:
-        raise Malformed("could run away: a repeated choice whose branches begin alike")
+        raise Malformed(Message("could run away: a repeated choice whose branches begin alike"))
     count = max if is_told_apart else sum
     ways = count(prod(item.ways for item in row) for row in rows)
     inner_ways = count(_inner_ways(row) for row in rows)
@@ -238,6 +239,6 @@ def _fits(code, value, character: str) -> bool:
 
 def _is_in_set(items, character: str) -> bool:
     if any(code is op.LITERAL and chr(value) == _UNKNOWN for code, value in items):
-        raise Malformed("holds a placeholder between brackets, where only single characters can stand")
+        raise Malformed(Message("holds a placeholder between brackets, where only single characters can stand"))
     is_negated = items[0][0] is op.NEGATE
     return any(_fits(*item, character) for item in items[is_negated:]) is not is_negated

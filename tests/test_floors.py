@@ -7,8 +7,8 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "regadmin"
 FLOORS = [
-    {"errors", "entities", "version"},
-    {"scopes", "patterns", "options", "assets", "passwords"},
+    {"errors", "entities", "messages", "version"},
+    {"scopes", "patterns", "options", "assets", "passwords", "languages", "translations"},
     {"decisions", "samples"},
     {"store", "registry", "certificates"},
     {"services"},

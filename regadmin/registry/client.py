@@ -15,7 +15,7 @@ from urllib.parse import quote, urljoin, urlsplit
 from requests.utils import parse_header_links
 
 from regadmin.entities import Manifest
-from regadmin.errors import Error, Malformed, NotFound, RegistryRefused
+from regadmin.errors import Error, Malformed, NotFound, RegistryRefused, RegistryUnavailable
 from regadmin.registry import manifests
 from regadmin.registry.documents import read_object
 from regadmin.registry.references import (
@@ -122,7 +122,9 @@ class RegistryClient:
         except Malformed as error:
             if is_verified:
                 raise
-            raise self._transport.unavailable(f"answered with no manifest: {error.message}") from error
+            raise self._transport.unavailable(
+                "the registry at %(registry)s answered with no manifest: %(reason)s", reason=error.message
+            ) from error
 
     def blob(self, repository: str, digest: str, limit: int = LIMIT) -> bytes:
         """The bytes of a blob, which are no more than `limit` and fit its digest. Raises NotFound."""
@@ -131,7 +133,7 @@ class RegistryClient:
         scope = f"repository:{repository}:pull"
         answer = self._transport.ask("GET", path, scope, what, limit=limit, follow=True)
         if not fits(answer.body, digest):
-            raise self._transport.unavailable(f"sent other bytes than those of {digest}")
+            raise self._other_bytes(digest)
         return answer.body
 
     def delete_manifest(self, repository: str, digest: str) -> None:
@@ -201,20 +203,29 @@ class RegistryClient:
         digests = [digest for digest in (claimed, reference if is_digest(reference) else "") if digest]
         for digest in digests:
             if not fits(answer.body, digest):
-                raise self._transport.unavailable(f"sent other bytes than those of {ascii(digest)}")
+                raise self._other_bytes(ascii(digest))
         return bool(digests)
+
+    def _other_bytes(self, digest: str) -> RegistryUnavailable:
+        return self._transport.unavailable(
+            "the registry at %(registry)s sent other bytes than those of %(digest)s", digest=digest
+        )
 
     def _pages(self, path: str, scope: str, what: str) -> Iterator[dict]:
         query, asked = f"n={PAGE_SIZE}", set()
         while query:
             if query in asked:
-                raise self._transport.unavailable(f"lists the pages of {what} in a circle")
+                raise self._transport.unavailable(
+                    "the registry at %(registry)s lists the pages of %(what)s in a circle", what=what
+                )
             asked.add(query)
             answer = self._transport.ask("GET", f"{path}?{query}", scope, what, limit=LIST_LIMIT)
             try:
                 yield read_object(answer.body, what)
             except Malformed as error:
-                raise self._transport.unavailable(f"answered with garbage: {error.message}") from error
+                raise self._transport.unavailable(
+                    "the registry at %(registry)s answered with garbage: %(reason)s", reason=error.message
+                ) from error
             query = self._next_query(answer, path)
 
     def _next_query(self, answer: Answer, path: str) -> str:
@@ -229,7 +240,9 @@ class RegistryClient:
         except ValueError:
             is_ours = False
         if not is_ours or not target.path.endswith(path):
-            raise self._transport.unavailable(f"names a next page that is not its own: {ascii(url)[:200]}")
+            raise self._transport.unavailable(
+                "the registry at %(registry)s names a next page that is not its own: %(page)s", page=ascii(url)[:200]
+            )
         return target.query
 
     def _names(self, page: dict, key: str) -> list[str]:
@@ -237,7 +250,9 @@ class RegistryClient:
         if names is None:
             return []
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise self._transport.unavailable(f"answered with a list of {key} that is none")
+            raise self._transport.unavailable(
+                "the registry at %(registry)s answered with a list of %(key)s that is none", key=key
+            )
         return names
 
 

@@ -10,6 +10,7 @@ import requests
 import urllib3
 
 from regadmin.errors import Error, Malformed, NotFound, RegistryRefused, RegistryUnavailable
+from regadmin.messages import Message
 from regadmin.registry.documents import mapping, read_object, text
 
 LIMIT = 4 << 20
@@ -17,7 +18,7 @@ LIMIT = 4 << 20
 
 MAX_REDIRECTS = 5
 
-DELETE_DISABLED = (
+DELETE_DISABLED = Message(
     "the registry does not allow to delete: set `storage: delete: enabled: true` in its configuration "
     "and restart it"
 )
@@ -85,8 +86,9 @@ class Transport:
             raise self._fault(answer, method, scope, what, credentials or "")
         return answer
 
-    def unavailable(self, what_happened: str) -> RegistryUnavailable:
-        return RegistryUnavailable(f"the registry at {self.base_url} {what_happened}")
+    def unavailable(self, sentence: str, /, **values) -> RegistryUnavailable:
+        """`sentence` is a constant, in which %(registry)s stands for the registry's address."""
+        return RegistryUnavailable(Message(sentence, registry=self.base_url, **values))
 
     def close(self) -> None:
         """Close the connections that are not in use at this moment."""
@@ -113,7 +115,7 @@ class Transport:
                 ) as response:
                     body = self._read(response, limit)
             except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
-                raise self.unavailable(self._plainly(error)) from error
+                raise self._plainly(error) from error
         return Answer(response.status_code, response.headers, body, bool(response.history))
 
     def _read(self, response: requests.Response, limit: int) -> bytes:
@@ -121,7 +123,9 @@ class Transport:
         for part in response.iter_content(1 << 16):
             body += part
             if len(body) > limit:
-                raise self.unavailable(f"answered with more than {limit} bytes")
+                raise self.unavailable(
+                    "the registry at %(registry)s answered with more than %(most)s bytes", most=limit
+                )
         return bytes(body)
 
     @contextmanager
@@ -129,7 +133,9 @@ class Transport:
         try:
             session = self._sessions.get(timeout=sum(self._timeout))
         except queue.Empty:
-            raise self.unavailable("is busy: all our connections to it are in use") from None
+            raise self.unavailable(
+                "the registry at %(registry)s is busy: all our connections to it are in use"
+            ) from None
         try:
             session = session or self._new_session()
             yield session
@@ -150,57 +156,91 @@ class Transport:
         session.mount("https://", adapter)
         return session
 
-    def _plainly(self, error: Exception) -> str:
+    def _plainly(self, error: Exception) -> RegistryUnavailable:
         connect, read = self._timeout
+        reason = _reason(error)
         if isinstance(error, requests.exceptions.SSLError):
-            return f"has a certificate or a TLS that is not accepted: {_reason(error)}"
+            return self.unavailable(
+                "the registry at %(registry)s has a certificate or a TLS that is not accepted: %(reason)s",
+                reason=reason,
+            )
         if isinstance(error, requests.ConnectTimeout):
-            return f"did not take a connection within {connect:g} seconds"
+            return self.unavailable(
+                "the registry at %(registry)s did not take a connection within %(limit)s seconds", limit=f"{connect:g}"
+            )
         if isinstance(error, requests.Timeout) or "timed out" in str(error):
-            return f"did not answer within {read:g} seconds"
+            return self.unavailable(
+                "the registry at %(registry)s did not answer within %(limit)s seconds", limit=f"{read:g}"
+            )
         if isinstance(error, requests.TooManyRedirects):
-            return "redirects in circles"
+            return self.unavailable("the registry at %(registry)s redirects in circles")
         if isinstance(error.args[0] if error.args else None, urllib3.exceptions.ProtocolError):
-            return f"broke off: {_reason(error)}"
+            return self.unavailable("the registry at %(registry)s broke off: %(reason)s", reason=reason)
         if isinstance(error, requests.ConnectionError):
-            return f"cannot be reached: {_reason(error)}"
+            return self.unavailable("the registry at %(registry)s cannot be reached: %(reason)s", reason=reason)
         if isinstance(error, ValueError):
-            return f"cannot be asked: {_reason(error)}"
-        return f"answered with what cannot be read: {_reason(error)}"
+            return self.unavailable("the registry at %(registry)s cannot be asked: %(reason)s", reason=reason)
+        return self.unavailable(
+            "the registry at %(registry)s answered with what cannot be read: %(reason)s", reason=reason
+        )
 
     def _fault(self, answer: Answer, method: str, scope: str, what: str, credentials: str) -> Error:
         status = answer.status
         code, complaint = _complaint(answer.body)
         said = f" ({': '.join(filter(None, (code, complaint)))})" if code or complaint else ""
         if status >= 500 or status == 429:
-            return self.unavailable(f"answered {status} when asked for {what}{said}")
+            return self.unavailable(
+                "the registry at %(registry)s answered %(status)s when asked for %(what)s%(said)s",
+                status=status,
+                what=what,
+                said=said,
+            )
         if status < 400 or answer.was_redirected:
             place = _printable(answer.headers.get("Location", ""))
-            return self.unavailable(f"answered {status}, which was not expected{place and f': {place}'}")
+            return self.unavailable(
+                "the registry at %(registry)s answered %(status)s, which was not expected%(place)s",
+                status=status,
+                place=place and f": {place}",
+            )
         if status == 404:
             return self._not_found(what, code)
         if status in (401, 403):
-            return RegistryRefused(_refusal(scope, credentials) + said, status, code)
+            return RegistryRefused(_refusal(scope, credentials, said), status, code)
         if status == 405 and method == "DELETE":
             return RegistryRefused(DELETE_DISABLED, status, code)
-        return RegistryRefused(f"the registry refused {what} with status {status}{said}", status, code)
+        return RegistryRefused(
+            Message(
+                "the registry refused %(what)s with status %(status)s%(said)s", what=what, status=status, said=said
+            ),
+            status,
+            code,
+        )
 
     def _not_found(self, what: str, code: str) -> Error:
         # A web server or proxy that says 404 knows nothing of the registry: nothing is gone because of it.
         if not code:
-            return self.unavailable(f"answered 404 for {what}, but not as a registry does: is this its address?")
-        return NotFound(f"the registry does not have {what}")
+            return self.unavailable(
+                "the registry at %(registry)s answered 404 for %(what)s, but not as a registry does: "
+                "is this its address?",
+                what=what,
+            )
+        return NotFound(Message("the registry does not have %(what)s", what=what))
 
 
-def _refusal(scope: str, credentials: str) -> str:
+def _refusal(scope: str, credentials: str, said: str) -> Message:
+    wanted = scope or "/v2/"
     if credentials.startswith("Basic "):
-        advice = "compare the login and the password with the registry's htpasswd file"
-    else:
-        advice = (
-            "compare realm, service and issuer with `auth: token` of the registry's configuration, "
-            "and the certificate with its rootcertbundle, which it reads when it starts"
+        return Message(
+            "the registry refused us %(wanted)s: compare the login and the password with its htpasswd file%(said)s",
+            wanted=wanted,
+            said=said,
         )
-    return f"the registry refused us {scope or 'the access'}: {advice}"
+    return Message(
+        "the registry refused us %(wanted)s: compare realm, service and issuer with `auth: token` of its "
+        "configuration, and the certificate with its rootcertbundle, which it reads when it starts%(said)s",
+        wanted=wanted,
+        said=said,
+    )
 
 
 def _complaint(body: bytes) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 
 from regadmin.entities import DEFAULT_GROUP_ID, Actor, Group, Page
 from regadmin.errors import Conflict, Invalid, NotFound
+from regadmin.messages import Message
 from regadmin.store import Store
 from regadmin.store.groups import GroupSummary
 from regadmin.store.listing import Listing
@@ -33,7 +34,7 @@ class Groups:
     def find(self, group_id: int) -> Group:
         group = self._store.groups.find(group_id)
         if not group:
-            raise NotFound(f"there is no group {group_id}")
+            raise NotFound(Message("there is no group %(group)s", group=group_id))
         return group
 
     def create(self, by: Actor, name: str = "", description: str = "") -> Group:
@@ -43,7 +44,7 @@ class Groups:
             try:
                 group = self._store.groups.create(name, description)
             except sqlite3.IntegrityError:
-                raise Conflict("name: is taken by another group") from None
+                raise Conflict(Message("is taken by another group"), "name") from None
             self._store.activity.add("group created", by.login, name, by.address, asdict(group))
             return group
 
@@ -56,7 +57,7 @@ class Groups:
             try:
                 self._store.groups.update(new)
             except sqlite3.IntegrityError:
-                raise Conflict("name: is taken by another group") from None
+                raise Conflict(Message("is taken by another group"), "name") from None
             details = {"before": asdict(old), "after": asdict(new)}
             self._store.activity.add("group changed", by.login, new.name, by.address, details)
             return new
@@ -74,15 +75,18 @@ class Groups:
 
     def why_not_delete(self, group: Group) -> str:
         """The reason why the group cannot be deleted, or ''."""
-        is_default = group.id == DEFAULT_GROUP_ID
-        return f"the group {group.name} is the one of users without another; it stays" if is_default else ""
+        if group.id != DEFAULT_GROUP_ID:
+            return ""
+        return Message("the group %(group)s is the one of users without another; it stays", group=group.name)
 
 
 def _check(name: str, description: str) -> None:
     wrong = {}
     if not 0 < len(name) <= MAX_TEXT or not name.isprintable() or name != name.strip():
-        wrong["name"] = f"must hold 1 to {MAX_TEXT} printable characters, without spaces around them"
+        wrong["name"] = Message(
+            "must hold 1 to %(most)s printable characters, without spaces around them", most=MAX_TEXT
+        )
     if len(description) > 10 * MAX_TEXT:
-        wrong["description"] = f"must hold at most {10 * MAX_TEXT} characters"
+        wrong["description"] = Message("must hold at most %(most)s characters", most=10 * MAX_TEXT)
     if wrong:
         raise Invalid(wrong)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from regadmin.entities import Actor, Page, Repository, User
 from regadmin.errors import NotFound, RegistryError, RegistryUnavailable
+from regadmin.messages import Message
 from regadmin.registry.client import RegistryClient
 from regadmin.services.rules import Rules
 from regadmin.store import Store
@@ -28,14 +29,14 @@ class Repositories:
         """Raises NotFound, in the same words, whether there is none or he may not see it."""
         repository = self._store.repositories.find(name)
         if not repository or not self._may_see(user, name):
-            raise NotFound(f"there is no repository {name}")
+            raise NotFound(Message("there is no repository %(name)s", name=name))
         return repository
 
     def document(self, name: str, digest: str) -> bytes:
         """A manifest's bytes, for somebody who was shown the manifest. Raises NotFound."""
         raw = self._store.repositories.document(name, digest)
         if raw is None:
-            raise NotFound(f"there is no manifest {digest} in {name}")
+            raise NotFound(Message("there is no manifest %(digest)s in %(name)s", digest=digest, name=name))
         return raw
 
     def blob(self, user: User | None, name: str, digest: str) -> bytes:
@@ -85,7 +86,9 @@ class Repositories:
         try:
             self._registry.ping()
         except NotFound:
-            raise RegistryUnavailable("what answers at the registry's address has no /v2/: it is no registry") from None
+            raise RegistryUnavailable(
+                Message("what answers at the registry's address has no /v2/: it is no registry")
+            ) from None
 
     def _delete_child(self, name: str, digest: str, by: Actor) -> list[str]:
         try:

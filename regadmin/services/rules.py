@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from regadmin import patterns, scopes
 from regadmin.decisions import INCLUDES, RESOURCE_TYPES, Decision, actions, decide
 from regadmin.entities import EVERYONE_ID, REGISTERED_ID, Actor, Audience, Page, Role, Rule, User
 from regadmin.errors import Conflict, Invalid, Malformed, NotFound
+from regadmin.messages import Message
 from regadmin.store import Store
 from regadmin.store.listing import Listing
 from regadmin.store.rules import OwnedRule
@@ -24,7 +25,7 @@ class AlreadySaid(Conflict):
     """`rule` has the same owner, resource and action."""
 
     def __init__(self, rule: Rule):
-        super().__init__(f"rule {rule.id} ({rule.name}) already says this")
+        super().__init__(Message("rule %(id)s (%(name)s) already says this", id=rule.id, name=rule.name))
         self.rule = rule
 
 
@@ -76,7 +77,7 @@ class Rules:
     def find(self, rule_id: int) -> Rule:
         rule = self._store.rules.find(rule_id)
         if not rule:
-            raise NotFound(f"there is no access rule {rule_id}")
+            raise NotFound(Message("there is no access rule %(rule)s", rule=rule_id))
         return rule
 
     def create(self, by: Actor, owner_id: int, is_group: bool = False, **fields) -> Rule:
@@ -88,7 +89,7 @@ class Rules:
                 rule = self._store.rules.create(rule)
             except sqlite3.IntegrityError:
                 raise self._taken(rule) from None
-            self._store.activity.add("rule created", by.login, rule.resource_name, by.address, asdict(rule))
+            self._store.activity.add("rule created", by.login, rule.resource_name, by.address, self._row(rule))
             return rule
 
     def update(
@@ -100,11 +101,12 @@ class Rules:
             owner = old.owner_id if owner_id is None else owner_id
             fields |= self._owner(owner, old.is_group if is_group is None else is_group)
             new = self._checked(replace(old, **fields))
+            before = self._row(old)
             try:
                 self._store.rules.update(new)
             except sqlite3.IntegrityError:
                 raise self._taken(new) from None
-            details = {"before": asdict(old), "after": asdict(new)}
+            details = {"before": before, "after": self._row(new)}
             self._store.activity.add("rule changed", by.login, new.resource_name, by.address, details)
             return new
 
@@ -112,8 +114,9 @@ class Rules:
         """Raises NotFound."""
         with self._store.transaction():
             rule = self.find(rule_id)
+            row = self._row(rule)
             self._store.rules.delete(rule_id)
-            self._store.activity.add("rule deleted", by.login, rule.resource_name, by.address, asdict(rule))
+            self._store.activity.add("rule deleted", by.login, rule.resource_name, by.address, row)
             return rule
 
     def visible(self, user: User | None) -> Callable[[str], bool] | None:
@@ -182,13 +185,13 @@ class Rules:
         found = self._find_owner(kind, owner)
         if not found:
             is_named = kind in ("user", "group")
-            wrong[kind if is_named else "kind"] = _missing(kind, owner) if is_named else "choose one of these"
+            wrong[kind if is_named else "kind"] = _missing(kind, owner) if is_named else Message("choose one of these")
         try:
             self._checked(Rule(id=0, **fields))
         except Invalid as error:
             wrong |= error.fields
         if not wrong and kind == "everyone" and fields["action"] != "pull" and not is_confirmed:
-            wrong["confirmed"] = "tick the box if this is what you want"
+            wrong["confirmed"] = Message("tick the box if this is what you want")
         if wrong:
             raise Invalid(wrong)
         return {"owner_id": found[0], "is_group": found[1]} | fields
@@ -211,19 +214,26 @@ class Rules:
         if login and not found:
             wrong["user"] = _missing("user", login)
         if not _is_repository_name(name):
-            wrong["repo"] = "must be the name of one repository, in full"
+            wrong["repo"] = Message("must be the name of one repository, in full")
         if action not in scopes.ACTIONS:
-            wrong["action"] = f"must be one of {', '.join(scopes.ACTIONS)}"
+            wrong["action"] = _one_of(scopes.ACTIONS)
         if wrong:
             raise Invalid(wrong)
         return found[0] if found else None
+
+    def _row(self, rule: Rule) -> dict:
+        """For the activity: its owner by name, which says something even when he is gone."""
+        kind = rule.audience or ("group" if rule.is_group else "user")
+        row = {"id": rule.id, "name": rule.name, "owner_kind": str(kind), "owner": self.find_owned(rule.id).owner}
+        row |= {name: getattr(rule, name) for name in ("resource_type", "resource_name", "action", "is_disabled")}
+        return row
 
     def _owner(self, owner_id: int, is_group: bool) -> dict:
         """The owner of the REST contract's numbers. Raises Invalid."""
         audience = {REGISTERED_ID: Audience.REGISTERED, EVERYONE_ID: Audience.EVERYONE}.get(owner_id)
         found = self._store.groups.find(owner_id) if is_group else self._store.users.find(owner_id)
         if not audience and not found:
-            raise Invalid({"owner_id": f"there is no {'group' if is_group else 'user'} {owner_id}"})
+            raise Invalid({"owner_id": _missing("group" if is_group else "user", owner_id)})
         return {
             "user_id": None if audience or is_group else owner_id,
             "group_id": owner_id if is_group and not audience else None,
@@ -233,11 +243,11 @@ class Rules:
     def _checked(self, rule: Rule) -> Rule:
         wrong = {}
         if rule.resource_type not in RESOURCE_TYPES:
-            wrong["type"] = f"must be one of {', '.join(RESOURCE_TYPES)}"
+            wrong["type"] = _one_of(RESOURCE_TYPES)
         if rule.action not in INCLUDES:
-            wrong["action"] = f"must be one of {', '.join(INCLUDES)}"
+            wrong["action"] = _one_of(INCLUDES)
         if len(rule.name) > MAX_TEXT or not rule.name.isprintable():
-            wrong["name"] = f"must hold at most {MAX_TEXT} characters, without control characters"
+            wrong["name"] = Message("must hold at most %(most)s characters, without control characters", most=MAX_TEXT)
         try:
             patterns.check(rule.resource_name)
         except Malformed as error:
@@ -284,5 +294,13 @@ def _is_repository_name(text: str) -> bool:
         return False
 
 
-def _missing(kind: str, name: str) -> str:
-    return f"there is no {kind} {name[:80]}" if name else "is missing"
+def _missing(kind: str, name: str | int) -> Message:
+    if not name:
+        return Message("is missing")
+    if kind == "group":
+        return Message("there is no group %(group)s", group=str(name)[:80])
+    return Message("there is no user %(user)s", user=str(name)[:80])
+
+
+def _one_of(choices: Iterable[str]) -> Message:
+    return Message("must be one of %(choices)s", choices=", ".join(choices))

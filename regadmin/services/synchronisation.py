@@ -12,6 +12,7 @@ from operator import itemgetter
 
 from regadmin.entities import SyncRun
 from regadmin.errors import Conflict, Error, Malformed, RegistryUnavailable
+from regadmin.messages import Message
 from regadmin.registry.client import RegistryClient
 from regadmin.services.indexing import Indexer
 from regadmin.store import Store
@@ -118,7 +119,9 @@ class Synchronisation:
         if run_id is None:
             current = self._store.sync_runs.latest()
             since = time.strftime("%H:%M", time.gmtime(current.started_at))
-            raise Conflict(f"already running since {since} UTC, by {current.trigger}")
+            raise Conflict(
+                Message("already running since %(time)s UTC, by %(trigger)s", time=since, trigger=current.trigger)
+            )
         return self._store.sync_runs.find(run_id)
 
     def _work(self, run: SyncRun) -> SyncRun:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from regadmin import passwords
 from regadmin.entities import DEFAULT_GROUP_ID, Actor, Group, Page, Role, Rule, User
 from regadmin.errors import Conflict, Invalid, NotFound, Unauthenticated
+from regadmin.messages import Message
 from regadmin.passwords import Passwords
 from regadmin.store import Store
 from regadmin.store.listing import Listing
@@ -49,7 +50,7 @@ class Users:
         user, stored = self._store.users.find_login(login) or (None, None)
         is_open = user is not None and not user.is_blocked
         if not self._hasher.verify(password, stored if is_open else None):
-            raise Unauthenticated("wrong login or password")
+            raise Unauthenticated(Message("wrong login or password"))
         return user
 
     def list(self, listing: Listing) -> Page:
@@ -74,7 +75,7 @@ class Users:
     def find(self, user_id: int) -> User:
         user = self._store.users.find(user_id)
         if not user:
-            raise NotFound(f"there is no user {user_id}")
+            raise NotFound(Message("there is no user %(user)s", user=user_id))
         return user
 
     def create(self, by: Actor, password: str, group_ids: Iterable[int] = (), **fields) -> User:
@@ -87,7 +88,7 @@ class Users:
             try:
                 created = self._store.users.create(user, hashed)
             except sqlite3.IntegrityError:
-                raise Conflict("login: is taken by another user") from None
+                raise Conflict(Message("is taken by another user"), "login") from None
             self._store.activity.add("user created", by.login, user.login, by.address, _row(created))
             return created
 
@@ -110,7 +111,7 @@ class Users:
             try:
                 new = self._store.users.update(new)
             except sqlite3.IntegrityError:
-                raise Conflict("login: is taken by another user") from None
+                raise Conflict(Message("is taken by another user"), "login") from None
             if hashed:
                 self._store.users.set_password(user_id, hashed)
             if hashed or new.is_blocked:
@@ -127,9 +128,9 @@ class Users:
         passwords.check(new, "new")
         found = self._store.users.find_login(user.login)
         if not user.must_change_password and not self._hasher.verify(old, found[1] if found else None):
-            raise Invalid({"old": "is not the current password"})
+            raise Invalid({"old": Message("is not the current password")})
         if new in (old, user.login):
-            raise Invalid({"new": "must differ from the present password and from the login"})
+            raise Invalid({"new": Message("must differ from the present password and from the login")})
         hashed = self._hasher.hash(new)
         with self._store.transaction():
             self._store.users.set_password(user.id, hashed)
@@ -150,10 +151,11 @@ class Users:
         with self._store.transaction():
             found = self._store.users.find_login(login)
             if not found:
-                raise Invalid({"login": f"there is no user {login}" if login else "must not be empty"})
+                missing = Message("there is no user %(user)s", user=login)
+                raise Invalid({"login": missing if login else Message("must not be empty")})
             group_ids = [group.id for group in found[0].groups]
             if group_id in group_ids:
-                raise Invalid({"login": f"the user {login} is a member already"})
+                raise Invalid({"login": Message("the user %(user)s is a member already", user=login)})
             return self.update(found[0].id, by, group_ids=[*group_ids, group_id])
 
     def leave(self, user_id: int, group_id: int, by: Actor) -> User:
@@ -162,7 +164,9 @@ class Users:
             user = self.find(user_id)
             group_ids = [group.id for group in user.groups if group.id != group_id]
             if not group_ids and group_id == DEFAULT_GROUP_ID:
-                raise Conflict(f"the user {user.login} is in no other group, and everybody is in one")
+                raise Conflict(
+                    Message("the user %(user)s is in no other group, and everybody is in one", user=user.login)
+                )
             return self.update(user_id, by, group_ids=group_ids)
 
     def why_not_delete(self, user: User, by: Actor) -> str:
@@ -173,7 +177,7 @@ class Users:
         wanted = list(dict.fromkeys(group_ids)) or [DEFAULT_GROUP_ID]
         groups = [self._store.groups.find(group_id) for group_id in wanted]
         if None in groups:
-            raise Invalid({"group": f"there is no group {wanted[groups.index(None)]}"})
+            raise Invalid({"group": Message("there is no group %(group)s", group=wanted[groups.index(None)])})
         return tuple(groups)
 
     def _refuse_lock_out(self, old: User, new: User, by: Actor) -> None:
@@ -184,9 +188,9 @@ class Users:
     def _lock_out(self, old: User, new: User, by: Actor) -> str:
         loses = old.is_admin and not old.is_blocked and (new.is_blocked or not new.is_admin)
         if loses and old.login == by.login:
-            return "you cannot delete, block or demote yourself; ask another admin"
+            return Message("you cannot delete, block or demote yourself; ask another admin")
         if loses and self._store.users.count_active_admins() <= 1:
-            return "this is the last admin; make another one first"
+            return Message("this is the last admin; make another one first")
         return ""
 
 
@@ -204,15 +208,15 @@ def _check(user: User, password: str | None = None) -> None:
     except Invalid as error:
         wrong |= error.fields
     if not 0 < len(user.login) <= MAX_LOGIN or user.login != user.login.strip():
-        wrong["login"] = f"must hold 1 to {MAX_LOGIN} characters, without spaces around them"
+        wrong["login"] = Message("must hold 1 to %(most)s characters, without spaces around them", most=MAX_LOGIN)
     elif ":" in user.login or not user.login.isprintable():
-        wrong["login"] = "must not hold a colon or control characters"
+        wrong["login"] = Message("must not hold a colon or control characters")
     if not 0 < len(user.name) <= MAX_TEXT or not user.name.isprintable():
-        wrong["name"] = f"must hold 1 to {MAX_TEXT} characters, without control characters"
+        wrong["name"] = Message("must hold 1 to %(most)s characters, without control characters", most=MAX_TEXT)
     if user.role not in list(Role):
-        wrong["role"] = f"must be one of {', '.join(Role)}"
+        wrong["role"] = Message("must be one of %(choices)s", choices=", ".join(Role))
     if len(user.description) > 10 * MAX_TEXT:
-        wrong["description"] = f"must hold at most {10 * MAX_TEXT} characters"
+        wrong["description"] = Message("must hold at most %(most)s characters", most=10 * MAX_TEXT)
     if wrong:
         raise Invalid(wrong)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from regadmin.entities import Page
 from regadmin.errors import Malformed
+from regadmin.messages import Message
 from regadmin.store.database import Database
 
 
@@ -33,7 +34,11 @@ def fetch(
     Raises Malformed for a column that is not in it.
     """
     if listing.sort and listing.sort not in orders:
-        raise Malformed(f"cannot sort by {listing.sort!r}; there are {', '.join(orders)}")
+        raise Malformed(
+            Message(
+                "cannot sort by %(sort)s; there are %(choices)s", sort=repr(listing.sort), choices=", ".join(orders)
+            )
+        )
     column = orders[listing.sort or next(iter(orders))]
     order = " ORDER BY " + column + (" DESC" if listing.descending else " ASC") + ", 1"
     limit = " LIMIT :limit OFFSET :offset"

@@ -10,6 +10,7 @@ from regadmin.store.listing import Listing, fetch
 
 _COLUMNS = """
 SELECT u.id, u.login, u.name, u.role, u.is_blocked, u.must_change_password, u.description, u.created_at,
+       u.language, u.time_zone,
        (SELECT json_group_array(json_array(id, name, description)) FROM (
           SELECT g.* FROM memberships m JOIN groups g ON g.id = m.group_id
           WHERE m.user_id = u.id ORDER BY m.position)) AS groups
@@ -121,6 +122,11 @@ class UserStore:
             "UPDATE users SET password_hash = ?, must_change_password = 0 WHERE id = ?", (password_hash, user_id)
         )
 
+    def set_preferences(self, user_id: int, language: str, time_zone: str) -> None:
+        self._database.execute(
+            "UPDATE users SET language = ?, time_zone = ? WHERE id = ?", (language, time_zone, user_id)
+        )
+
     def delete(self, user_id: int) -> None:
         self._database.execute("DELETE FROM users WHERE id = ?", (user_id,))
 
@@ -162,6 +168,8 @@ def _user(row: sqlite3.Row) -> User:
         must_change_password=bool(row["must_change_password"]),
         description=row["description"],
         created_at=row["created_at"],
+        language=row["language"],
+        time_zone=row["time_zone"],
     )
 
 

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs
 from bottle import request
 
 from regadmin.errors import Malformed, Unauthenticated
+from regadmin.messages import Message
 
 MAX_FORM = 64 * 1024
 MAX_JSON = 1024 * 1024
@@ -17,12 +18,12 @@ _MAX_FIELDS = 1000
 
 def query() -> dict[str, list[str]]:
     """The parameters in the address."""
-    return _fields(request.environ.get("QUERY_STRING", "").encode("latin-1"), "the address")
+    return _fields(request.environ.get("QUERY_STRING", "").encode("latin-1"), Message("the address"))
 
 
 def form() -> dict[str, list[str]]:
     """The fields of a form that was posted (application/x-www-form-urlencoded)."""
-    return _fields(body(MAX_FORM), "the form")
+    return _fields(body(MAX_FORM), Message("the form"))
 
 
 def json_body() -> dict:
@@ -55,7 +56,7 @@ def is_fragment() -> bool:
 def body(limit: int) -> bytes:
     content = request.environ["wsgi.input"].read(limit + 1)
     if len(content) > limit:
-        raise Malformed(f"the body is longer than {limit} bytes")
+        raise Malformed(Message("the body is longer than %(most)s bytes", most=limit))
     return content
 
 
@@ -76,6 +77,6 @@ def _fields(raw: bytes, where: str) -> dict[str, list[str]]:
     try:
         return parse_qs(raw.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS)
     except UnicodeDecodeError:
-        raise Malformed(f"{where} holds text that is not UTF-8") from None
+        raise Malformed(Message("%(where)s holds text that is not UTF-8", where=where)) from None
     except ValueError:
-        raise Malformed(f"{where} holds too many fields") from None
+        raise Malformed(Message("%(where)s holds too many fields", where=where)) from None

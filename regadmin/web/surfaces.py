@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from bottle import Bottle, HTTPError, HTTPResponse, request, response
 
 from regadmin.errors import Error, Forbidden, NotFound
+from regadmin.messages import Message
 from regadmin.web.answers import as_error, failed, secure_headers
 from regadmin.web.guards import CSRF_HEADER, Guards
 from regadmin.web.routes import Access, Route
@@ -94,7 +95,7 @@ def _shown(error: HTTPError) -> Error:
     if error.exception:
         return as_error(error.exception)
     if error.status_code == 404:
-        return NotFound("there is nothing at this address")
+        return NotFound(Message("there is nothing at this address"))
     if error.status_code == 405:
         return Error(f"this address does not answer to {request.method}")
     return Error(f"the request cannot be answered ({error.status_code})")

@@ -18,10 +18,7 @@ def numbers(form: dict[str, list[str]], name: str) -> list[int]:
 
 def problems(error: Error) -> dict[str, str]:
     """What is wrong, by the name of the field; '' stands for the form itself."""
-    if isinstance(error, Invalid):
-        return error.fields
-    name, colon, sentence = error.message.partition(": ")
-    return {name: sentence} if colon and name.isidentifier() else {"": error.message}
+    return error.fields if isinstance(error, Invalid | Conflict) else {"": error.message}
 
 
 def status(error: Error) -> int:

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 from bottle import request
 
 from regadmin.errors import Malformed
+from regadmin.messages import Message
 from regadmin.store.listing import Listing
 from regadmin.web import inputs
 
@@ -38,7 +39,8 @@ def read_query(default_sort: str) -> Query:
     fields = {name: values[0] for name, values in inputs.query().items()}
     page, per = _number(fields, "page", 1), _number(fields, "per", SIZES[0])
     if not 1 <= page <= _MAX_PAGE or per not in SIZES:
-        raise Malformed(f"page must be 1 or more, and per one of {', '.join(map(str, SIZES))}")
+        sizes = ", ".join(map(str, SIZES))
+        raise Malformed(Message("page must be 1 or more, and per one of %(sizes)s", sizes=sizes))
     return Query(fields.get("q", "").strip()[:255], fields.get("sort") or default_sort, page, per)
 
 
@@ -58,5 +60,5 @@ def address_of(query: Query, default_sort: str) -> Callable[..., str]:
 def _number(fields: dict[str, str], name: str, default: int) -> int:
     text = fields.get(name, "") or str(default)
     if not text.isascii() or not text.isdigit() or len(text) > 9:
-        raise Malformed(f"{name} must be a number")
+        raise Malformed(Message("%(name)s must be a number", name=name))
     return int(text)
