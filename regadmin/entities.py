@@ -218,39 +218,9 @@ class Actor:
 
 
 @dataclass(frozen=True, slots=True)
-class ActivityEntry:
-    """Something that was done. `details` of a change hold `before` and `after`, else what was created or deleted.
-
-    `target` is what `object` names, if it is still there: ("user", id), ("group", id), ("rule", id),
-    ("repository", name), ("tag", repository, tag) or ("manifest", repository, digest).
-    """
-
-    id: int
-    at: int
-    actor: str
-    event: str
-    object: str
-    address: str = ""
-    details: dict[str, Any] = field(default_factory=dict)
-    target: tuple = ()
-
-    @property
-    def changes(self) -> list[tuple[str, Any, Any]]:
-        """Name, old and new value of each field that changed; None stands for what was not there."""
-        before, after = self.details.get("before"), self.details.get("after")
-        if before is None and after is None:
-            is_gone = self.event.endswith("deleted")
-            before, after = (self.details, {}) if is_gone else ({}, self.details)
-        names = dict.fromkeys((*before, *after))
-        pairs = ((name, before.get(name), after.get(name)) for name in names if name != "id")
-        return [(name, old, new) for name, old, new in pairs if (old or None) != (new or None)]
-
-
-@dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a list, and how many rows there are in all, or with `is_more` more than that."""
+    """One page of a list, and how many rows there are in all."""
 
     rows: list[Any]
     total: int
     offset: int = 0
-    is_more: bool = False

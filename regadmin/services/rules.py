@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
 from regadmin import patterns, scopes
@@ -89,7 +89,7 @@ class Rules:
                 rule = self._store.rules.create(rule)
             except sqlite3.IntegrityError:
                 raise self._taken(rule) from None
-            self._store.activity.add("rule created", by.login, rule.resource_name, by.address, self._row(rule))
+            self._store.activity.add("rule created", by.login, rule.resource_name, by.address, asdict(rule))
             return rule
 
     def update(
@@ -101,12 +101,11 @@ class Rules:
             owner = old.owner_id if owner_id is None else owner_id
             fields |= self._owner(owner, old.is_group if is_group is None else is_group)
             new = self._checked(replace(old, **fields))
-            before = self._row(old)
             try:
                 self._store.rules.update(new)
             except sqlite3.IntegrityError:
                 raise self._taken(new) from None
-            details = {"before": before, "after": self._row(new)}
+            details = {"before": asdict(old), "after": asdict(new)}
             self._store.activity.add("rule changed", by.login, new.resource_name, by.address, details)
             return new
 
@@ -114,9 +113,8 @@ class Rules:
         """Raises NotFound."""
         with self._store.transaction():
             rule = self.find(rule_id)
-            row = self._row(rule)
             self._store.rules.delete(rule_id)
-            self._store.activity.add("rule deleted", by.login, rule.resource_name, by.address, row)
+            self._store.activity.add("rule deleted", by.login, rule.resource_name, by.address, asdict(rule))
             return rule
 
     def visible(self, user: User | None) -> Callable[[str], bool] | None:
@@ -220,13 +218,6 @@ class Rules:
         if wrong:
             raise Invalid(wrong)
         return found[0] if found else None
-
-    def _row(self, rule: Rule) -> dict:
-        """For the activity: its owner by name, which says something even when he is gone."""
-        kind = rule.audience or ("group" if rule.is_group else "user")
-        row = {"id": rule.id, "name": rule.name, "owner_kind": str(kind), "owner": self.find_owned(rule.id).owner}
-        row |= {name: getattr(rule, name) for name in ("resource_type", "resource_name", "action", "is_disabled")}
-        return row
 
     def _owner(self, owner_id: int, is_group: bool) -> dict:
         """The owner of the REST contract's numbers. Raises Invalid."""

@@ -12,7 +12,6 @@ from regadmin.assets import StaticFiles
 from regadmin.entities import Role, User
 from regadmin.languages import LANGUAGES, Language, choose
 from regadmin.messages import Message
-from regadmin.services.activities import event_name
 from regadmin.version import __version__
 from regadmin.web import inputs
 from regadmin.web.guards import Guards, identity
@@ -59,7 +58,7 @@ class Renderer:
             lambda one, many, number: language().ngettext(one, many, number),
             newstyle=True,
         )
-        self._environment.filters.update(local=_local, said=_said, event_name=event_name)
+        self._environment.filters.update(local=_local, said=_said)
         self._environment.globals.update(
             version=__version__,
             registry_host=registry_host,
