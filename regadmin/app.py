@@ -16,21 +16,28 @@ from requests import certs
 
 from regadmin import assets
 from regadmin.certificates.keys import load_or_build
-from regadmin.certificates.signing import WARNING_DAYS
+from regadmin.certificates.signing import WARNING_DAYS, SigningKey
 from regadmin.entities import Event
 from regadmin.errors import Misconfigured
 from regadmin.options import Settings
 from regadmin.passwords import Passwords
 from regadmin.registry.client import RegistryClient
 from regadmin.scheduler import Timer, Worker
+from regadmin.services.activities import Activities
+from regadmin.services.checks import Checks
+from regadmin.services.deletions import Deletions
 from regadmin.services.events import Events
 from regadmin.services.groups import Groups
+from regadmin.services.health import Health
 from regadmin.services.images import Images
 from regadmin.services.indexing import Indexer
+from regadmin.services.overview import Overview
+from regadmin.services.registry_settings import RegistrySettings
 from regadmin.services.repositories import Repositories
 from regadmin.services.rules import Rules
 from regadmin.services.sessions import Sessions
 from regadmin.services.synchronisation import Synchronisation
+from regadmin.services.throttle import Throttle
 from regadmin.services.tokens import OWN_SUBJECT, Tokens
 from regadmin.services.users import Users
 from regadmin.store import Store
@@ -44,17 +51,25 @@ from regadmin.web.api.openapi import OpenApi
 from regadmin.web.api.rules import RulesApi
 from regadmin.web.api.users import UsersApi
 from regadmin.web.guards import Guards
+from regadmin.web.notifications import PATH as EVENTS_PATH
 from regadmin.web.notifications import Notifications
 from regadmin.web.pages.account import AccountPages
+from regadmin.web.pages.activity import ActivityPages
 from regadmin.web.pages.groups import GroupPages
+from regadmin.web.pages.help import HelpPages
 from regadmin.web.pages.images import ImagePages
+from regadmin.web.pages.overview import OverviewPages
 from regadmin.web.pages.rendering import Renderer
 from regadmin.web.pages.repositories import RepositoryPages
 from regadmin.web.pages.rules import RulePages
+from regadmin.web.pages.setup import SetupPages
+from regadmin.web.pages.signing import SigningPages
 from regadmin.web.pages.static import StaticFilesDoor
 from regadmin.web.pages.surface import PageSurface
+from regadmin.web.pages.synchronisation import SynchronisationPages
 from regadmin.web.pages.users import UserPages
 from regadmin.web.proxies import TrustedProxies
+from regadmin.web.realm import PATHS as REALM_PATHS
 from regadmin.web.realm import Realm
 from regadmin.web.surfaces import ApiSurface, error_handler
 
@@ -74,38 +89,57 @@ class App:
         self.store = Store(settings["store.embed.path"], clock)
         self.users = Users(self.store, Passwords())
         self.users.create_first_admin(settings["store.admin-password"])
+        self.activities = Activities(self.store)
         self.groups = Groups(self.store)
         self.rules = Rules(self.store)
         self.sessions = self._sessions()
-        self.tokens = self._tokens(clock)
-        self.registry = self._registry()
+        self.throttle = Throttle(clock)
+        self.signing_key = self._signing_key(clock)
+        self.tokens = Tokens(
+            self.store,
+            self.signing_key,
+            settings["registry.issuer"],
+            settings["registry.service"],
+            settings["registry.token-ttl"],
+        )
+        self._registry_address = f"{settings['registry.host']}:{settings['registry.port']}"
+        verify = self._verify()
+        self.registry = self._registry(verify)
+        self.health = Health(self.store.now, self._registry(verify, timeout=(2, 3), max_connections=2))
         indexer = Indexer(self.store, self.registry)
         self.events = Events(self.store, self.registry, indexer, self._is_own)
         self.synchronisation = Synchronisation(self.store, self.registry, indexer)
         self.repositories = Repositories(self.store, self.rules, self.registry)
         self.images = Images(self.store, self.rules, self.repositories)
+        self.overview = Overview(self.store, self._days_left)
+        self.checks = self._checks(self._registry(verify, timeout=(2, 3), max_connections=3))
         self._static = assets.StaticFiles(assets.directory("static"))
         self.wsgi = self._wsgi()
         self._timer = Timer()
         self._inbox = Worker("inbox", self.events.apply_waiting)
         self._first_sync = Worker("first synchronisation", self.synchronisation.run_if_empty)
+        self._first_checks = Worker("first checks", self.checks.run)
 
     def start_background_work(self) -> None:
         """The timer and the inbox; to be called in one process only."""
         self.events.on_arrival = self._inbox.wake
         self._timer.every(self._settings["registry.gc-interval"], self.synchronisation.run_by_timer)
         self._timer.every(60, self._clean_up)
-        for thread in (self._timer, self._inbox, self._first_sync):
+        self._timer.every(0.5, self.health.check)
+        self._timer.every(5, self.overview.measure)
+        self._timer.every(5, self.checks.run)
+        for thread in (self._timer, self._inbox, self._first_sync, self._first_checks):
             thread.start()
 
     def stop_background_work(self) -> None:
         self.synchronisation.stop()
-        for thread in (self._timer, self._inbox, self._first_sync):
+        for thread in (self._timer, self._inbox, self._first_sync, self._first_checks):
             thread.stop()
 
     def _clean_up(self) -> None:
         self.events.forget_old()
         self.store.sessions.delete_expired()
+        self.activities.forget_old(self._settings["activity-days"])
 
     def _sessions(self) -> Sessions:
         settings = self._settings
@@ -118,7 +152,7 @@ class App:
             settings["auth.cookie-ttl"],
         )
 
-    def _tokens(self, clock: Callable[[], float]) -> Tokens:
+    def _signing_key(self, clock: Callable[[], float]) -> SigningKey:
         settings = self._settings
         signing_key = load_or_build(
             Path(settings["registry.certs.key"]),
@@ -131,21 +165,28 @@ class App:
         days_left = signing_key.days_left(self.store.now())
         if days_left < WARNING_DAYS:
             log.warning("the certificate that signs tokens ends in %s days; replace it", days_left)
-        return Tokens(
-            self.store,
-            signing_key,
-            settings["registry.issuer"],
-            settings["registry.service"],
-            settings["registry.token-ttl"],
+        return signing_key
+
+    def _days_left(self) -> int | None:
+        """How long the certificate is good for; None if nothing is signed for the registry."""
+        is_used = self._settings["registry.auth-type"] == "token"
+        return self.signing_key.days_left(self.store.now()) if is_used else None
+
+    def _registry(self, verify: bool | str, **options) -> RegistryClient:
+        return RegistryClient(
+            self._registry_address,
+            self._authorize,
+            verify=verify,
+            user_agent=USER_AGENT,
+            on_outcome=lambda is_answering: self.health.note(is_answering),
+            **options,
         )
 
-    def _registry(self) -> RegistryClient:
-        settings = self._settings
-        base_url = f"{settings['registry.host']}:{settings['registry.port']}"
-        verify = base_url.startswith("https:") and not settings["registry.https-insecure"]
-        if verify:
-            verify = self._trusted_authorities()
-        return RegistryClient(base_url, self._authorize, verify=verify, user_agent=USER_AGENT)
+    def _verify(self) -> bool | str:
+        """Whether to check the registry's certificate, or the path of those to check it with."""
+        is_encrypted = self._settings["registry.host"].startswith("https:")
+        is_checked = is_encrypted and not self._settings["registry.https-insecure"]
+        return is_checked and self._trusted_authorities()
 
     def _trusted_authorities(self) -> str:
         """A bundle of the public authorities, our own certificate and the one that the owner named."""
@@ -171,6 +212,21 @@ class App:
             return event.actor == OWN_SUBJECT
         return event.actor == self._settings["registry.login"] and event.user_agent == USER_AGENT
 
+    def _checks(self, probe: RegistryClient) -> Checks:
+        is_token = self._settings["registry.auth-type"] == "token"
+        certificate, htpasswd = self._settings["registry.certs.ca-root"], self._settings["registry.htpasswd"]
+        self.registry_settings = RegistrySettings(
+            self._settings["registry.service"],
+            self._settings["registry.issuer"],
+            os.path.abspath(certificate),
+            "" if is_token else os.path.abspath(htpasswd),
+            REALM_PATHS,
+            EVENTS_PATH,
+        )
+        signing_key = self.signing_key if is_token else None
+        address = self._origins()[1].removesuffix(":80" if self._settings["ssl.type"] == "none" else ":443")
+        return Checks(self.store, probe, self._registry_address, self.registry_settings, signing_key, address)
+
     def _origins(self) -> list[str]:
         settings = self._settings
         is_plain = settings["ssl.type"] == "none"
@@ -179,7 +235,7 @@ class App:
         return [host, f"{host}:{port}", *filter(None, [settings["dev-host"]])]
 
     def _wsgi(self) -> Callable:
-        guards = Guards(self.users, self.sessions, is_secure=self._settings["ssl.type"] != "none")
+        guards = Guards(self.users, self.sessions, self.throttle, is_secure=self._settings["ssl.type"] != "none")
         bottle = Bottle()
         # An id that SQLite cannot hold belongs to nothing: 404, not a fault.
         bottle.router.add_filter("int", lambda _: (r"-?[0-9]{1,15}", int, str))
@@ -203,9 +259,15 @@ class App:
         pages.install(
             bottle,
             [
-                *AccountPages(pages, guards, self.users, self.repositories).routes(),
+                *self._overview_pages(pages).routes(),
+                *SynchronisationPages(pages, self.synchronisation).routes(),
+                *ActivityPages(pages, self.activities, self._settings["activity-days"]).routes(),
+                *SigningPages(pages, guards, self.repositories).routes(),
+                *AccountPages(pages, guards, self.users, self.sessions, self.repositories, self.rules).routes(),
+                *HelpPages(pages, self.store.now, self.store.database.path).routes(),
+                *SetupPages(pages, self.checks, self.registry_settings, self.signing_key).routes(),
                 *ImagePages(pages, self.images, self.repositories).routes(),
-                *RepositoryPages(pages, self.repositories, self.rules).routes(),
+                *self._repository_pages(pages).routes(),
                 *RulePages(pages, self.rules).routes(),
                 *UserPages(pages, self.users, self.groups, self.repositories, self.rules).routes(),
                 *GroupPages(pages, self.groups, self.users).routes(),
@@ -217,9 +279,18 @@ class App:
         wsgi = TrustedProxies(bottle, self._settings["trusted-proxies"])
         return AccessLog(wsgi, *self._access_loggers())
 
+    def _overview_pages(self, pages: PageSurface) -> OverviewPages:
+        services = (self.overview, self.activities, self.health, self.synchronisation, self.checks)
+        return OverviewPages(pages, *services, self._registry_address)
+
+    def _repository_pages(self, pages: PageSurface) -> RepositoryPages:
+        deletions = Deletions(self.store, self.repositories)
+        return RepositoryPages(pages, self.repositories, self.rules, self.activities, deletions, self.store.now)
+
     def _renderer(self, guards: Guards) -> Renderer:
         public_name = self._settings["registry.public"] or self._default_public_name()
-        return Renderer(assets.directory("templates"), self._static, guards, public_name)
+        templates = assets.directory("templates")
+        return Renderer(templates, self._static, guards, public_name, lambda: self.health.down_since)
 
     def _default_public_name(self) -> str:
         return f"{self._settings['registry.host'].partition('://')[2]}:{self._settings['registry.port']}"

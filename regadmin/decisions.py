@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from regadmin import patterns
 from regadmin.entities import Audience, Role, Rule, User
+from regadmin.messages import Message
 from regadmin.scopes import ACTIONS, Scope
 
 INCLUDES = {
@@ -37,19 +38,19 @@ def decide(
 ) -> Decision:
     """Decide whether `user` (None: anonymous) may do `action` on the resource, by these rules."""
     if action not in ACTIONS or resource_type not in RESOURCE_TYPES:
-        return Decision(False, "unknown action or resource type")
+        return Decision(False, Message("unknown action or resource type"))
     if user and user.is_blocked:
-        return Decision(False, "the user is blocked")
+        return Decision(False, Message("the user is blocked"))
     if user and user.role is Role.ADMIN:
-        return Decision(True, "an admin may do everything")
+        return Decision(True, Message("an admin may do everything"))
     nearest, closeness = None, 0
     for rule in rules:
         failures = _failures(rule, user, resource_type, name, action)
         if not failures:
-            return Decision(True, "a rule allows it", rule=rule)
+            return Decision(True, Message("a rule allows it"), rule=rule)
         if _belongs_together(failures) and len(_STEPS) - len(failures) > closeness:
             nearest, closeness = rule, len(_STEPS) - len(failures)
-    return Decision(False, "no rule allows it", nearest=nearest)
+    return Decision(False, Message("no rule allows it"), nearest=nearest)
 
 
 def grant(user: User | None, scope: Scope, rules: Iterable[Rule]) -> Scope:
@@ -63,12 +64,6 @@ def grant(user: User | None, scope: Scope, rules: Iterable[Rule]) -> Scope:
         wanted = tuple(action for action in wanted if action in scope.actions)
     allowed = tuple(a for a in wanted if decide(user, scope.type, scope.name, a, rules).is_allowed)
     return scope._replace(actions=allowed)
-
-
-def actions(user: User | None, name: str, rules: Iterable[Rule]) -> tuple[str, ...]:
-    """All that the user may do with the repository."""
-    rules = list(rules)
-    return tuple(a for a in ACTIONS if decide(user, "repository", name, a, rules).is_allowed)
 
 
 _STEPS = ("owner", "resource", "action", "disabled")

@@ -131,6 +131,8 @@ class Repository:
     id: int
     name: str
     tag_count: int
+    attached_count: int
+    """Tags of signatures, attestations and lists of referrers, which `tag_count` leaves out."""
     size: int
     pull_count: int
     last_pulled_at: int | None
@@ -218,9 +220,76 @@ class Actor:
 
 
 @dataclass(frozen=True, slots=True)
+class ActivityEntry:
+    """Something that was done. `details` of a change hold `before` and `after`, else what was created or deleted.
+
+    `target` is what `object` names, if it is still there: ("user", id), ("group", id), ("rule", id),
+    ("repository", name), ("tag", repository, tag) or ("manifest", repository, digest).
+    """
+
+    id: int
+    at: int
+    actor: str
+    event: str
+    object: str
+    address: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+    target: tuple = ()
+
+    @property
+    def changes(self) -> list[tuple[str, Any, Any]]:
+        """Name, old and new value of each field that changed; None stands for what was not there."""
+        before, after = self.details.get("before"), self.details.get("after")
+        if before is None and after is None:
+            is_gone = self.event.endswith("deleted")
+            before, after = (self.details, {}) if is_gone else ({}, self.details)
+        names = dict.fromkeys((*before, *after))
+        pairs = ((name, before.get(name), after.get(name)) for name in names if name != "id")
+        return [(name, old, new) for name, old, new in pairs if (old or None) != (new or None)]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many there are. `manifests` are images, indexes and artifacts, with a tag or without."""
+
+    repositories: int
+    tags: int
+    manifests: int
+    users: int
+    groups: int
+    rules: int
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryStorage:
+    """Bytes: `stored` counts each blob once, `shared` of them are in other repositories too.
+
+    `sum` adds up the sizes of the tags, as the list of repositories does.
+    """
+
+    name: str
+    stored: int
+    shared: int
+    sum: int
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Bytes of all repositories, of the largest ones, and of the others together (`shared` with the largest)."""
+
+    stored: int
+    shared: int
+    sum: int
+    largest: tuple[RepositoryStorage, ...]
+    other_count: int
+    others: RepositoryStorage
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a list, and how many rows there are in all."""
+    """One page of a list, and how many rows there are in all, or with `is_more` more than that."""
 
     rows: list[Any]
     total: int
     offset: int = 0
+    is_more: bool = False

@@ -52,6 +52,15 @@ class Invalid(Error):
         self.fields = fields
 
 
+class TooMany(Error):
+    """Too many attempts (429). The next may come in `wait` seconds, that is at `retry_at` (since 1970)."""
+
+    def __init__(self, message: str, retry_at: int, wait: int):
+        super().__init__(message)
+        self.retry_at = retry_at
+        self.wait = wait
+
+
 class RegistryError(Error):
     """The registry could not do what it was asked (502)."""
 

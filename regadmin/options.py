@@ -190,6 +190,8 @@ OPTIONS = (
     Option("trusted-proxies", ("RA_TRUSTED_PROXIES",),
            _list("NETWORK", "must be IP addresses or networks", lambda part: ip_network(part, strict=False)), "",
            "Proxies (addresses or networks) whose X-Forwarded-For and X-Forwarded-Proto are believed"),
+    Option("activity-days", ("RA_ACTIVITY_DAYS",), _integer(0, 36_500), "365",
+           "Days for which the activity is kept; 0 keeps it for ever"),
     Option("dev-host", ("RA_DEV_HOST",),
            Kind("URL", "must be http(s)://name[:port], without path", _origin), "",
            "One more origin that CORS allows on the API, for work on a frontend", has_flag=False, has_key=False),

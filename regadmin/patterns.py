@@ -7,7 +7,7 @@ are anchored.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from math import prod
 from re import _constants as op
@@ -71,13 +71,49 @@ def check(text: str) -> None:
 
 def matches(text: str, name: str, login: str = "", groups: Sequence[str] = ()) -> bool:
     """Tell whether the resource name `text` covers `name` for a subject with this login and these groups."""
-    if "${group}" in text:
-        return any(_compile(text, login, group).fullmatch(name) for group in groups)
     if is_exact(text):
         return text == name
-    if "${login}" in text and not login:
-        return False
-    return _compile(text, login if "${login}" in text else "", "").fullmatch(name) is not None
+    return any(pattern.fullmatch(name) for pattern in _compiled(text, login, groups))
+
+
+@lru_cache(maxsize=16)
+def matcher(texts: frozenset[str], login: str = "", groups: tuple[str, ...] = ()) -> Callable[[str], bool]:
+    """A function that tells whether any of the resource names covers a name: `matches` for thousands of names.
+
+    It remembers its answers, which nothing can change.
+    """
+    exact = frozenset(filter(is_exact, texts))
+    found = [pattern for text in texts - exact for pattern in _compiled(text, login, groups)]
+    # Flags stand at the start of an expression and would count for all of them.
+    alone = [pattern for pattern in found if pattern.pattern.startswith("(?")]
+    joined = "|".join(f"(?:{pattern.pattern})" for pattern in found if pattern not in alone)
+    tests = [re.compile(joined, re.ASCII).fullmatch] if joined else []
+    tests += [pattern.fullmatch for pattern in alone]
+    return lru_cache(maxsize=20_000)(lambda name: name in exact or any(test(name) for test in tests))
+
+
+def may_match(text: str, name: str) -> bool:
+    """Tell whether the resource name covers `name` for somebody; a placeholder may stand for any text.
+
+    Whom a regular expression with placeholders could be for is not looked into: it counts as one that may.
+    """
+    if not depends_on_subject(text):
+        return matches(text, name)
+    start, end = re.match(r"[^*?$]*", text)[0], re.search(r"[^*?}]*\Z", text)[0]
+    return is_regex(text) or (name.startswith(start) and name.endswith(end))
+
+
+def depends_on_subject(text: str) -> bool:
+    return "${" in text
+
+
+def _compiled(text: str, login: str, groups: Sequence[str]) -> list[re.Pattern]:
+    """What stands for a pattern: one for each group if it speaks of them, none if the subject has no such thing."""
+    if "${group}" in text:
+        return [_compile(text, login, group) for group in groups]
+    if "${login}" in text:
+        return [_compile(text, login, "")] if login else []
+    return [_compile(text, "", "")]
 
 
 @lru_cache(maxsize=4096)

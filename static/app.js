@@ -48,12 +48,16 @@ const clicks = {
     button.setAttribute("aria-pressed", isShown);
   },
   "[data-dismiss]": (button) => button.closest(".toast").remove(),
+  "dialog [data-cancel]": (button, event) => {
+    event.preventDefault();
+    button.closest("dialog").close();
+  },
 };
 
 document.addEventListener("click", (event) => {
   for (const [selector, act] of Object.entries(clicks)) {
     const button = event.target.closest(selector);
-    if (button) act(button);
+    if (button) act(button, event);
   }
 });
 
@@ -90,12 +94,103 @@ document.addEventListener("htmx:load", (event) => {
   if (text) announce(text.trim());
 });
 document.addEventListener("htmx:sendError", (event) => {
-  const source = event.detail.elt;
+  const { elt: source, target, requestConfig: { verb, path } } = event.detail;
   const toast = document.getElementById("unreachable").content.firstElementChild.cloneNode(true);
   toast.querySelector("[data-retry]").addEventListener("click", () => {
     toast.remove();
-    if (source.matches("form")) source.requestSubmit();
-    else source.click();
+    if (source === document.body) location.reload();
+    else htmx.ajax(verb, path, { source, target });
   });
-  toasts.replaceChildren(...[...toasts.children].filter((other) => !other.querySelector("[data-retry]")), toast);
+  for (const other of document.querySelectorAll(".toast:has([data-retry])")) other.remove();
+  // What lies outside of an open dialog can be neither heard nor pressed.
+  (source.closest("dialog") ?? toasts).append(toast);
+});
+
+// One box ticks all boxes of a form.
+document.addEventListener("change", ({ target }) => {
+  if (!target.matches("[data-all]")) return;
+  for (const box of document.forms[target.dataset.all].elements) {
+    if (box.type === "checkbox") box.checked = target.checked;
+  }
+});
+
+// A second press of a button while the first is on its way is dropped; htmx does so for its own forms.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (event.defaultPrevented || form.method !== "post") return;
+  if (form.ariaBusy) return event.preventDefault();
+  form.ariaBusy = "true";
+  setTimeout(() => { form.ariaBusy = null; }, 10000);
+});
+addEventListener("pageshow", () => {
+  for (const form of document.querySelectorAll("form[aria-busy]")) form.ariaBusy = null;
+});
+
+// Questions before a deletion. Each answer takes the place of the one before, so `opener` outlives them.
+let opener;
+const rowLink = (row) => row.querySelector("a[href]");
+const rowLinks = () => [...document.querySelectorAll("#main tbody tr")].map(rowLink).filter((link) => link?.checkVisibility());
+
+function focusFirstOf(addresses) {
+  const links = rowLinks();
+  const found = addresses.map((address) => links.find((link) => link.href === address)).find(Boolean);
+  const heading = document.querySelector("#main h1");
+  heading.tabIndex = -1;
+  (found ?? heading).focus();
+}
+document.addEventListener("htmx:afterSwap", ({ detail }) => {
+  if (detail.target.id !== "dialogs") return;
+  const source = detail.requestConfig.elt;
+  if (!source.closest("dialog")) opener = source;
+  detail.target.querySelector("dialog")?.showModal();
+});
+document.addEventListener("close", ({ target }) => {
+  if (!target.matches("#dialogs > dialog")) return;
+  target.remove();
+  opener?.focus();
+}, true);
+// The server says that something went which this page shows: read the page anew, and stay where we were.
+document.addEventListener("gone", async () => {
+  const row = opener.closest("tbody tr");
+  const following = row ? [...row.parentElement.rows].slice(row.sectionRowIndex + 1) : [];
+  const addresses = following.map((other) => rowLink(other)?.href);
+  document.getElementById("dialogs").replaceChildren();
+  await htmx.ajax("GET", location.pathname + location.search, {
+    target: "#main",
+    select: "#main",
+    swap: "outerHTML",
+    selectOOB: "#toasts:beforeend",
+    headers: { "HX-Request": "false" },
+  });
+  focusFirstOf(addresses);
+});
+
+// Keys that press, or focus, what names them in its data-key; j and k walk through the rows.
+let pressed = "";
+const isTyping = (place) => place.isContentEditable || place.matches("input:not([type=checkbox], [type=radio]), select, textarea");
+
+function walk(step) {
+  const links = rowLinks();
+  const here = links.findIndex((link) => link.closest("tr").contains(document.activeElement));
+  links[here < 0 ? (step > 0 ? 0 : links.length - 1) : here + step]?.focus();
+}
+function press(keys) {
+  const found = document.querySelector(`[data-key="${CSS.escape(keys)}"]`);
+  if (found?.matches("input")) found.select();
+  else found?.click();
+  return Boolean(found);
+}
+document.addEventListener("keydown", (event) => {
+  const isOff = document.documentElement.dataset.shortcuts === "off" || document.querySelector("dialog[open]");
+  if (isOff || event.ctrlKey || event.metaKey || event.altKey || event.isComposing || isTyping(event.target)) return;
+  // On a keyboard of another script the key of the same place counts.
+  const key = event.key > "~" && event.code.startsWith("Key") ? event.code.at(-1).toLowerCase() : event.key;
+  const keys = pressed + key;
+  pressed = "";
+  if (keys === "j" || keys === "k") walk(keys === "j" ? 1 : -1);
+  else if (press(keys)) event.preventDefault();
+  else if (key === "g") {
+    pressed = "g ";
+    setTimeout(() => { pressed = ""; }, 1500);
+  }
 });

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.rigs.registry import free_port
 from tests.rigs.tools import find_tool
 
 FOLDER = Path(__file__).parent.parent / "docs" / "screenshots"
@@ -29,20 +28,13 @@ THEMES = ("light", "dark")
 @contextmanager
 def demo() -> Iterator[tuple[str, str]]:
     """The address of a demo and its admin's password."""
-    port, registry_port = free_port(), free_port()
-    command = [sys.executable, "-m", "regadmin", "demo", f"--port={port}", f"--registry.port={registry_port}"]
+    command = [sys.executable, "-m", "regadmin", "demo"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
-            yield f"http://127.0.0.1:{port}", _password(process.stdout)
+            welcome = "".join(iter(process.stdout.readline, "Ctrl-C stops both.\n"))
+            yield re.search(r"RegistryAdmin +(\S+)", welcome)[1], re.search(r"\n +admin +(\S+)", welcome)[1]
         finally:
             process.terminate()
-
-
-def _password(output) -> str:
-    for line in output:
-        if found := re.match(r" +admin +(\S+)", line):
-            return found[1]
-    raise RuntimeError("the demo ended before it said a password")
 
 
 def shoot(browser: Browser, url: str, password: str, theme: str, size: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regadmin.decisions import actions, decide, grant
+from regadmin.decisions import decide, grant
 from regadmin.entities import Audience, Group, Role, Rule, User
 from regadmin.scopes import ACTIONS, Scope
 
@@ -26,6 +26,10 @@ def rule(resource_name="team/app", action="pull", resource_type="repository", **
 
 def is_allowed(user, name, action, *rules, resource_type="repository") -> bool:
     return decide(user, resource_type, name, action, rules).is_allowed
+
+
+def actions(user, name, rules) -> tuple[str, ...]:
+    return tuple(action for action in ACTIONS if is_allowed(user, name, action, *rules))
 
 
 # What owners mean

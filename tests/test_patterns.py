@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regadmin.errors import Malformed
-from regadmin.patterns import MAX_LENGTH, check, is_exact, is_regex, matches
+from regadmin.patterns import MAX_LENGTH, check, is_exact, is_regex, matcher, matches, may_match
 
 ACCEPTED = [
     "app",
@@ -286,3 +286,28 @@ def test_whatever_is_typed_is_refused_with_a_sentence_or_can_be_matched(text, na
         return
     for login in ("", "alice", "a.*", "\\", "1,9"):
         assert matches(text, name, login, ["crew", "(", "9"]) in (True, False)
+
+
+@given(st.frozensets(st.sampled_from(ACCEPTED)), st.sampled_from(["", "alice", "(?i)team"]))
+def test_many_patterns_at_once_cover_what_one_of_them_covers(texts, login):
+    groups = ("crew", "team")
+    covers = matcher(texts, login, groups)
+    for name in ("app", "team/app", "Team/App", "alice/app", "team-crew/x", "crew/alice", "v1/app-2", "a" * 255, "no"):
+        assert covers(name) is any(matches(text, name, login, groups) for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "expected"),
+    [
+        ("team/*", "team/app", True),
+        ("team/*", "other/app", False),
+        ("${login}/**", "alice/app", True),
+        ("team-${group}/app", "team-crew/app", True),
+        ("team-${group}/app", "crew/app", False),
+        ("team-${group}/app", "team-crew/web", False),
+        ("home/${login}", "home/alice", True),
+        ("/home-${login}/", "anything", True),
+    ],
+)
+def test_a_placeholder_may_stand_for_anybody(text, name, expected):
+    assert may_match(text, name) is expected

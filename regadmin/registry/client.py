@@ -7,7 +7,7 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
@@ -46,6 +46,8 @@ class Ping(NamedTuple):
     challenge: dict[str, str]
     """The parameters of its Bearer challenge (realm, service), or {} if it asks for no token."""
     seconds: float
+    server: str = ""
+    """The name of the web server, if it gives one; distribution itself does not."""
 
 
 class RegistryClient:
@@ -57,6 +59,7 @@ class RegistryClient:
     timeout          seconds to connect and seconds between two bytes of an answer
     user_agent       by which our own requests are known in the registry's events
     max_connections  how many requests run at the same time; more wait for their turn
+    on_outcome       is told after each request whether a registry answered, whatever it said
 
     Every method raises RegistryUnavailable and RegistryRefused, and Malformed for names that cannot be.
     """
@@ -70,6 +73,7 @@ class RegistryClient:
         timeout: tuple[float, float] = (5, 30),
         user_agent: str,
         max_connections: int = 8,
+        on_outcome: Callable[[bool], None] = lambda is_answering: None,
     ):
         self._transport = Transport(
             base_url,
@@ -78,6 +82,7 @@ class RegistryClient:
             timeout=timeout,
             user_agent=user_agent,
             max_connections=max_connections,
+            on_outcome=on_outcome,
         )
 
     def close(self) -> None:
@@ -89,7 +94,16 @@ class RegistryClient:
         answer = self._transport.ask("GET", "/v2/", "", "its API", expected=(200, 401))
         version = answer.headers.get("Docker-Distribution-Api-Version", "")
         challenge = _bearer_challenge(answer.headers.get("WWW-Authenticate", ""))
-        return Ping(answer.status, version, challenge, time.perf_counter() - started)
+        server = answer.headers.get("Server", "")
+        return Ping(answer.status, version, challenge, time.perf_counter() - started, server)
+
+    def check_credentials(self) -> None:
+        """Ask with credentials whether they are accepted, for nothing in particular."""
+        self._transport.ask("GET", "/v2/", "registry:catalog:*", "its API")
+
+    def check_deletion(self) -> None:
+        """Ask for the deletion of what cannot be there: where deletion is disabled, that is refused all the same."""
+        self._require_deletion("regadmin/check", "sha256:" + "0" * 64)
 
     def repositories(self) -> Iterator[str]:
         """The catalog, page by page, as the registry names them: a name may be one that other methods refuse.

@@ -5,6 +5,7 @@ is read as far as it can be read. Source: distribution, docs/spec (notifications
 """
 
 import json
+import re
 
 from regadmin.entities import Event
 from regadmin.errors import Malformed
@@ -12,6 +13,7 @@ from regadmin.registry.documents import mapping, read_object, seconds, text
 from regadmin.registry.references import digest_of
 
 MAX_ID_LENGTH = 255
+_WITH_PORT = re.compile(r"\A(?:\[(?P<v6>[^\]]*)\]|(?P<host>[^:]*)):\d+\Z")
 
 
 def parse_envelope(body: bytes) -> list[tuple[str, bytes]]:
@@ -40,9 +42,15 @@ def parse_event(raw: bytes) -> Event:
         actor=text(mapping(event.get("actor")).get("name")),
         method=text(request.get("method")),
         user_agent=text(request.get("useragent")),
-        address=text(request.get("addr")),
+        address=_host(text(request.get("addr"))),
         timestamp=seconds(event.get("timestamp")) or 0,
     )
+
+
+def _host(address: str) -> str:
+    """The address without the port that the client happened to have."""
+    found = _WITH_PORT.match(address)
+    return found["v6"] or found["host"] if found else address
 
 
 def _split(event: dict) -> tuple[str, bytes]:

@@ -18,6 +18,9 @@ LIMIT = 4 << 20
 
 MAX_REDIRECTS = 5
 
+_FROM_PROXIES = (502, 503, 504)
+"""With these a proxy says that the registry behind it does not answer."""
+
 DELETE_DISABLED = Message(
     "the registry does not allow to delete: set `storage: delete: enabled: true` in its configuration "
     "and restart it"
@@ -46,12 +49,14 @@ class Transport:
         timeout: tuple[float, float],
         user_agent: str,
         max_connections: int,
+        on_outcome: Callable[[bool], None],
     ):
         self.base_url = base_url.rstrip("/")
         self._authorize = authorize
         self._verify = verify
         self._timeout = timeout
         self._user_agent = user_agent
+        self._on_outcome = on_outcome
         # The last session given back is the next one used: the others stay unmade, or get old and close.
         self._sessions: queue.LifoQueue[requests.Session | None] = queue.LifoQueue()
         for _ in range(max_connections):
@@ -113,8 +118,10 @@ class Transport:
                     allow_redirects=follow,
                     stream=True,
                 ) as response:
+                    self._on_outcome(response.status_code not in _FROM_PROXIES)
                     body = self._read(response, limit)
             except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
+                self._on_outcome(False)
                 raise self._plainly(error) from error
         return Answer(response.status_code, response.headers, body, bool(response.history))
 

@@ -122,6 +122,8 @@ class Events:
                 repositories.record_push(name, event.tag, digest, self._time(event), event.actor)
             repositories.refresh([name])
             self._note(event)
+            if event.tag and not self._is_own(event):
+                self._store.activity.count("push", self._time(event))
             self._store.inbox.mark_applied(notification.id, "pushed")
 
     def _pull(self, notification: Notification, event: Event) -> None:
@@ -129,8 +131,9 @@ class Events:
             if event.method == "HEAD" or self._is_own(event):
                 self._store.inbox.mark_applied(notification.id, "not counted")
                 return
-            self._store.repositories.record_pull(event.repository, event.tag, event.digest, self._time(event))
-            self._note(event)
+            if self._store.repositories.record_pull(event.repository, event.tag, event.digest, self._time(event)):
+                self._note(event)
+                self._store.activity.count("pull", self._time(event))
             self._store.inbox.mark_applied(notification.id, "counted")
 
     def _delete(self, notification: Notification, event: Event) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from regadmin.entities import Descriptor, Manifest, Tag, User
 from regadmin.errors import Malformed, NotFound
+from regadmin.messages import Message
 from regadmin.registry import manifests
 from regadmin.services.configurations import Configuration, Label, read_configuration, read_labels
 from regadmin.services.history import History, read_history
@@ -13,7 +14,7 @@ from regadmin.services.repositories import Repositories
 from regadmin.services.rules import Rules
 from regadmin.store import Store
 from regadmin.store.listing import Listing
-from regadmin.store.repositories import IndexedManifest
+from regadmin.store.repository_reading import IndexedManifest
 
 _UNKNOWN = "unknown/unknown"
 _REFERENCE_TYPE = "vnd.docker.reference.type"
@@ -26,6 +27,7 @@ _WORDS = {
     "attestation": ("in-toto", "attestation", "provenance", "slsa"),
 }
 _TITLE = "org.opencontainers.image.title"
+_RECENT = 30 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,7 @@ class Image:
 
 class Images:
     def __init__(self, store: Store, rules: Rules, repositories: Repositories):
+        self._store = store
         self._index = store.repositories
         self._rules = rules
         self._repositories = repositories
@@ -127,7 +130,7 @@ class Images:
         self._repositories.find(user, repository)
         found = self._index.list_tags(Listing(filters={"repository": repository, "name": name})).rows
         if not found:
-            raise NotFound(f"there is no tag {name} in {repository}")
+            raise NotFound(Message("there is no tag %(tag)s in %(repository)s", tag=name, repository=repository))
         return self._image(user, repository, found[0].digest, found[0], platform)
 
     def find_manifest(self, user: User | None, repository: str, digest: str, platform: str = "") -> Image:
@@ -135,10 +138,18 @@ class Images:
         self._repositories.find(user, repository)
         return self._image(user, repository, digest, None, platform)
 
+    def count_pulls(self, image: Image) -> int:
+        """How often the image was pulled in the last 30 days, by its digest or by the tags that it has now."""
+        references = [f"{image.repository}@{image.digest}", *(f"{image.repository}:{tag}" for tag in image.tags)]
+        since = self._store.now() - _RECENT
+        return self._store.activity.count_objects("pull", image.repository, references, since)
+
     def _image(self, user: User | None, repository: str, digest: str, tag: Tag | None, wanted: str) -> Image:
         held = self._index.manifests(repository, [digest]).get(digest)
         if not held:
-            raise NotFound(f"there is no manifest {digest} in {repository}")
+            raise NotFound(
+                Message("there is no manifest %(digest)s in %(repository)s", digest=digest, repository=repository)
+            )
         whole = self._content(user, repository, held)
         children = whole.manifest.children if whole.manifest else ()
         platforms = self._platforms(repository, [child for child in children if not _is_attestation(child)])

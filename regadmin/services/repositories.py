@@ -2,13 +2,47 @@
 
 from __future__ import annotations
 
-from regadmin.entities import Actor, Page, Repository, User
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from regadmin.entities import Actor, Audience, Page, Repository, User
 from regadmin.errors import NotFound, RegistryError, RegistryUnavailable
 from regadmin.messages import Message
 from regadmin.registry.client import RegistryClient
 from regadmin.services.rules import Rules
+from regadmin.services.sight import Sight
 from regadmin.store import Store
 from regadmin.store.listing import Listing
+from regadmin.store.repository_reading import TagNames
+
+OPENNESS = {"everyone": Audience.EVERYONE, "registered": Audience.REGISTERED, "restricted": None}
+"""Who may pull a repository, as a filter names it."""
+
+MOST_TAGS = 5
+MOST_SIBLINGS = 4
+MOST_NAMESPACES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A repository in somebody's list: what he may do with it, and who may pull it (None: whom a rule names).
+
+    `tags` are those that were searched for.
+    """
+
+    repository: Repository
+    rights: tuple[str, ...]
+    audience: Audience | None
+    tags: TagNames | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TagList:
+    """`siblings` are, by digest, the first tags that point to it, the listed one among them or not."""
+
+    repository: Repository
+    page: Page
+    siblings: dict[str, TagNames]
 
 
 class Repositories:
@@ -24,6 +58,32 @@ class Repositories:
     def list_tags(self, user: User | None, listing: Listing) -> Page:
         """Tags of the repositories that the user may pull."""
         return self._store.repositories.list_tags(listing, self._rules.visible(user))
+
+    def browse(self, user: User | None, listing: Listing, openness: str = "") -> Page:
+        """Like `list`, but the rows are Listed; `openness` is '' or one of OPENNESS."""
+        sight = self._rules.sight(user)
+        page = self._store.repositories.list(listing, _narrowed(sight, openness))
+        tags = self._searched_tags(listing, page.rows)
+        rows = [_listed(sight, repository, tags.get(repository.id)) for repository in page.rows]
+        return replace(page, rows=rows)
+
+    def each(self, user: User | None, listing: Listing, openness: str = "") -> Iterator[Listed]:
+        """All rows that `browse` has pages of, read as they are asked for."""
+        sight = self._rules.sight(user)
+        found = self._store.repositories.each(listing, _narrowed(sight, openness))
+        return (_listed(sight, repository) for repository in found)
+
+    def namespaces(self, user: User | None, text: str = "") -> list[str]:
+        """The first segments of the names that he may see, of those that hold the text the first few."""
+        return self._store.repositories.namespaces(text, MOST_NAMESPACES, self._rules.visible(user))
+
+    def browse_tags(self, user: User | None, name: str, listing: Listing) -> TagList:
+        """The tags of one repository. Raises NotFound, also for what he may not see."""
+        repository = self.find(user, name)
+        filters = {**listing.filters, "repository": name}
+        page = self._store.repositories.list_tags(replace(listing, filters=filters))
+        digests = {tag.digest for tag in page.rows}
+        return TagList(repository, page, self._store.repositories.tags_by_digest(name, digests, MOST_SIBLINGS))
 
     def find(self, user: User | None, name: str) -> Repository:
         """Raises NotFound, in the same words, whether there is none or he may not see it."""
@@ -99,3 +159,20 @@ class Repositories:
     def _may_see(self, user: User | None, name: str) -> bool:
         visible = self._rules.visible(user)
         return visible is None or visible(name)
+
+    def _searched_tags(self, listing: Listing, rows: list[Repository]) -> dict[int, TagNames]:
+        text = listing.filters.get("tag")
+        ids = [repository.id for repository in rows]
+        return self._store.repositories.tags_holding(text, ids, MOST_TAGS) if text else {}
+
+
+def _narrowed(sight: Sight, openness: str) -> Callable[[str], bool] | None:
+    """What is visible and as open as is wanted."""
+    if not openness:
+        return sight.visible
+    audience, visible = sight.openness.of, sight.visible or (lambda name: True)
+    return lambda name: visible(name) and audience(name) is OPENNESS[openness]
+
+
+def _listed(sight: Sight, repository: Repository, tags: TagNames | None = None) -> Listed:
+    return Listed(repository, sight.rights(repository.name), sight.openness.of(repository.name), tags)

@@ -5,20 +5,21 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass, replace
 
 from regadmin import patterns, scopes
-from regadmin.decisions import INCLUDES, RESOURCE_TYPES, Decision, actions, decide
-from regadmin.entities import EVERYONE_ID, REGISTERED_ID, Actor, Audience, Page, Role, Rule, User
+from regadmin.decisions import INCLUDES, RESOURCE_TYPES, Decision, decide
+from regadmin.entities import EVERYONE_ID, REGISTERED_ID, Actor, Audience, Page, Rule, User
 from regadmin.errors import Conflict, Invalid, Malformed, NotFound
 from regadmin.messages import Message
+from regadmin.services.sight import Sight
 from regadmin.store import Store
 from regadmin.store.listing import Listing
 from regadmin.store.rules import OwnedRule
 
 MAX_TEXT = 255
 MAX_CHOICES = 500
+MAX_SUGGESTED = 50
 
 
 class AlreadySaid(Conflict):
@@ -89,7 +90,7 @@ class Rules:
                 rule = self._store.rules.create(rule)
             except sqlite3.IntegrityError:
                 raise self._taken(rule) from None
-            self._store.activity.add("rule created", by.login, rule.resource_name, by.address, asdict(rule))
+            self._store.activity.add("rule created", by.login, rule.resource_name, by.address, self._row(rule))
             return rule
 
     def update(
@@ -101,11 +102,12 @@ class Rules:
             owner = old.owner_id if owner_id is None else owner_id
             fields |= self._owner(owner, old.is_group if is_group is None else is_group)
             new = self._checked(replace(old, **fields))
+            before = self._row(old)
             try:
                 self._store.rules.update(new)
             except sqlite3.IntegrityError:
                 raise self._taken(new) from None
-            details = {"before": asdict(old), "after": asdict(new)}
+            details = {"before": before, "after": self._row(new)}
             self._store.activity.add("rule changed", by.login, new.resource_name, by.address, details)
             return new
 
@@ -113,23 +115,28 @@ class Rules:
         """Raises NotFound."""
         with self._store.transaction():
             rule = self.find(rule_id)
+            row = self._row(rule)
             self._store.rules.delete(rule_id)
-            self._store.activity.add("rule deleted", by.login, rule.resource_name, by.address, asdict(rule))
+            self._store.activity.add("rule deleted", by.login, rule.resource_name, by.address, row)
             return rule
 
     def visible(self, user: User | None) -> Callable[[str], bool] | None:
         """Tells by its name whether the user may see a repository; None if he may see all of them."""
-        if user and user.role in (Role.ADMIN, Role.MANAGER):
-            return None
-        rules = self._store.rules.list_for(user)
-        return lru_cache(maxsize=None)(
-            lambda name: decide(user, "repository", name, "pull", rules).is_allowed
-        )
+        return self.sight(user).visible
+
+    def sight(self, user: User | None) -> Sight:
+        """What the user (None: an anonymous visitor) may see and do, by the rules of this moment."""
+        return Sight(user, self._store.rules.list_for(user))
+
+    def reaching(self, name: str) -> list[OwnedRule]:
+        """All rules, disabled ones too, that cover the repository for somebody."""
+        rows = self.list_owned(Listing(sort="owner", filters={"resource_type": "repository"})).rows
+        return [row for row in rows if patterns.may_match(row.rule.resource_name, name)]
 
     def rights(self, user: User | None, names: list[str]) -> dict[str, tuple[str, ...]]:
         """What the user may do with each of these repositories."""
-        rules = self._store.rules.list_for(user)
-        return {name: actions(user, name, rules) for name in names}
+        sight = self.sight(user)
+        return {name: sight.rights(name) for name in names}
 
     def check(self, login: str, name: str, action: str) -> Check:
         """Whether the user with this login ('' is anonymous) may do this, and why. Raises Invalid."""
@@ -150,7 +157,7 @@ class Rules:
     def matching(self, resource_name: str) -> list[str] | None:
         """The known repositories that it covers; None if that depends on who asks. Raises Malformed."""
         patterns.check(resource_name)
-        if _depends_on_subject(resource_name):
+        if patterns.depends_on_subject(resource_name):
             return None
         names = self._store.rules.repository_names([resource_name] if patterns.is_exact(resource_name) else None)
         return _covered(resource_name, names)
@@ -160,7 +167,8 @@ class Rules:
 
         Without those that speak of no repository, and those for which it depends on who asks.
         """
-        counted = [r for r in rules if r.resource_type == "repository" and not _depends_on_subject(r.resource_name)]
+        speaking = [rule for rule in rules if rule.resource_type == "repository"]
+        counted = [rule for rule in speaking if not patterns.depends_on_subject(rule.resource_name)]
         exact = [rule.resource_name for rule in counted if patterns.is_exact(rule.resource_name)]
         names = self._store.rules.repository_names(exact if len(exact) == len(counted) else None)
         known = set(names)
@@ -176,6 +184,16 @@ class Rules:
         groups = self._store.groups.list(Listing(sort="name", limit=MAX_CHOICES)).rows
         repositories = self._store.rules.repository_names()[:MAX_CHOICES]
         return Choices([user.login for user in users], [group.name for group in groups], repositories)
+
+    def suggest(self, kind: str, text: str) -> list[str]:
+        """Users, groups or repositories (`kind` is user, group or repository) whose name holds the text."""
+        listing = Listing(limit=MAX_SUGGESTED, filters={"q": text})
+        if kind == "user":
+            return [user.login for user in self._store.users.list(replace(listing, sort="login")).rows]
+        if kind == "group":
+            return [group.name for group in self._store.groups.list(replace(listing, sort="name")).rows]
+        names = self._store.rules.repository_names()
+        return [name for name in names if text.lower() in name][:MAX_SUGGESTED]
 
     def prepare(self, kind: str, owner: str, is_confirmed: bool, **fields) -> dict:
         """What `create` and `update` take, for an owner who is named. Raises Invalid, with all that is wrong."""
@@ -219,6 +237,13 @@ class Rules:
             raise Invalid(wrong)
         return found[0] if found else None
 
+    def _row(self, rule: Rule) -> dict:
+        """For the activity: its owner by name, which says something even when he is gone."""
+        kind = rule.audience or ("group" if rule.is_group else "user")
+        row = {"id": rule.id, "name": rule.name, "owner_kind": str(kind), "owner": self.find_owned(rule.id).owner}
+        row |= {name: getattr(rule, name) for name in ("resource_type", "resource_name", "action", "is_disabled")}
+        return row
+
     def _owner(self, owner_id: int, is_group: bool) -> dict:
         """The owner of the REST contract's numbers. Raises Invalid."""
         audience = {REGISTERED_ID: Audience.REGISTERED, EVERYONE_ID: Audience.EVERYONE}.get(owner_id)
@@ -253,7 +278,7 @@ class Rules:
 
 def _decide_at_the_realm(user: User | None, name: str, action: str, rules: list[Rule]) -> Decision:
     if user and user.must_change_password:
-        return Decision(False, "the default password must be changed first")
+        return Decision(False, Message("the default password must be changed first"))
     return decide(user, "repository", name, action, rules)
 
 
@@ -266,10 +291,6 @@ def _lacks(rule: Rule, user: User | None, name: str, action: str) -> tuple[str, 
         "disabled": rule.is_disabled,
     }
     return tuple(reason for reason, is_missing in missing.items() if is_missing)
-
-
-def _depends_on_subject(resource_name: str) -> bool:
-    return "${" in resource_name
 
 
 def _covered(resource_name: str, names: list[str]) -> list[str]:

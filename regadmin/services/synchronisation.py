@@ -1,21 +1,26 @@
 """Bringing the index in line with the registry, whatever events were missed."""
 
+from __future__ import annotations
+
 import logging
+import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import itemgetter
 
-from regadmin.entities import SyncRun
+from regadmin.entities import Page, SyncRun
 from regadmin.errors import Conflict, Error, Malformed, RegistryUnavailable
 from regadmin.messages import Message
 from regadmin.registry.client import RegistryClient
 from regadmin.services.indexing import Indexer
 from regadmin.store import Store
+from regadmin.store.listing import Listing
 from regadmin.store.sync_runs import MAX_ERRORS
 
 log = logging.getLogger(__name__)
@@ -24,6 +29,8 @@ STALE_AFTER = 120
 """Seconds without a sign of life after which a run is taken for dead."""
 
 _BEAT = 0.5
+"""Seconds between two looks at the counters."""
+
 _DOUBT_AFTER = 20
 """Failures in a row after which the registry is asked whether it is there at all."""
 
@@ -42,26 +49,39 @@ class _Progress:
     is_complete: bool = True
     is_aborted: bool = False
     failures: int = 0
-    beat_at: float = 0
 
     def count(self, **amounts: int) -> None:
         with self.lock:
             changes = {name: getattr(self.run, name) + amount for name, amount in amounts.items()}
             self.run = replace(self.run, **changes)
             self.failures = 0
-            self._beat()
 
     def fail(self, what: str, error: Error) -> None:
         with self.lock:
             if len(self.run.errors) < MAX_ERRORS:
-                self.run = replace(self.run, errors=(*self.run.errors, f"{what}: {error.message}"))
+                complaint = Message("%(what)s: %(reason)s", what=what, reason=error.message)
+                self.run = replace(self.run, errors=(*self.run.errors, complaint))
             self.failures += isinstance(error, RegistryUnavailable)
-            self._beat()
 
-    def _beat(self) -> None:
-        if time.monotonic() - self.beat_at > _BEAT:
-            self.beat_at = time.monotonic()
-            self.store.sync_runs.progress(self.run)
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Keep the counters in the store meanwhile, also while all threads wait for a slow registry."""
+        ended = threading.Event()
+        thread = threading.Thread(target=self._show_until, args=(ended,), name="progress", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def _show_until(self, ended: threading.Event) -> None:
+        while not ended.wait(_BEAT):
+            try:
+                self.store.sync_runs.progress(self.run)
+            except sqlite3.OperationalError as error:
+                log.warning("the progress of the synchronisation is not shown: %s", error)
+        self.store.close()
 
 
 class Synchronisation:
@@ -96,6 +116,10 @@ class Synchronisation:
         """The running synchronisation, else the last one."""
         return self._store.sync_runs.latest()
 
+    def list(self, listing: Listing) -> Page:
+        """All runs that are kept, by `id`."""
+        return self._store.sync_runs.list(listing)
+
     def run_if_empty(self) -> bool:
         """Fill an index that is empty or was never completely read. False: try again later.
 
@@ -127,7 +151,8 @@ class Synchronisation:
     def _work(self, run: SyncRun) -> SyncRun:
         progress = _Progress(self._store, run)
         try:
-            self._walk(progress)
+            with progress.shown():
+                self._walk(progress)
         except _Aborted:
             progress.is_complete = False
         except (KeyboardInterrupt, SystemExit):
@@ -135,11 +160,11 @@ class Synchronisation:
             self._finish(progress)
             raise
         except Error as error:
-            progress.fail("the catalog", error)
+            progress.fail(Message("the catalog"), error)
             progress.is_complete = False
         except Exception:
             log.exception("synchronisation broke off")
-            progress.fail("synchronisation", Error("broke off; the server's log says why"))
+            progress.fail(Message("synchronisation"), Error(Message("broke off; the server's log says why")))
             progress.is_complete = False
         return self._finish(progress)
 

@@ -6,10 +6,13 @@ import secrets
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cache
+from zoneinfo import available_timezones
 
 from regadmin import passwords
 from regadmin.entities import DEFAULT_GROUP_ID, Actor, Group, Page, Role, Rule, User
 from regadmin.errors import Conflict, Invalid, NotFound, Unauthenticated
+from regadmin.languages import LANGUAGES
 from regadmin.messages import Message
 from regadmin.passwords import Passwords
 from regadmin.store import Store
@@ -137,6 +140,32 @@ class Users:
             self._store.sessions.delete_of(user.id, keep=by.session_id)
             self._store.activity.add("password changed", by.login, user.login, by.address)
 
+    def change_preferences(self, user: User, by: Actor, name: str, language: str, time_zone: str) -> User:
+        """His own name, language and time zone, by himself; '' as in the entity User. Raises Invalid."""
+        new = replace(user, name=name or user.login, language=language, time_zone=time_zone)
+        wrong = {}
+        for check in (_check, _check_preferences):
+            try:
+                check(new)
+            except Invalid as error:
+                wrong |= error.fields
+        if wrong:
+            raise Invalid(wrong)
+        with self._store.transaction():
+            old = self.find(user.id)
+            new = replace(old, name=new.name, language=language, time_zone=time_zone)
+            self._store.users.update(new)
+            self._store.users.set_preferences(user.id, language, time_zone)
+            if new.name != old.name:
+                details = {"before": _row(old), "after": _row(new)}
+                self._store.activity.add("user changed", by.login, new.login, by.address, details)
+            return new
+
+    def choose_language(self, user: User, language: str) -> None:
+        """Raises Invalid."""
+        _check_preferences(replace(user, language=language))
+        self._store.users.set_preferences(user.id, language, user.time_zone)
+
     def delete(self, user_id: int, by: Actor) -> User:
         """His rules and sessions go with him. Raises NotFound and Conflict."""
         with self._store.transaction():
@@ -194,6 +223,12 @@ class Users:
         return ""
 
 
+@cache
+def time_zones() -> list[str]:
+    """All that this machine knows, by their names in the IANA database, in order."""
+    return sorted(available_timezones() - {"localtime", "Factory"} | {"UTC"})
+
+
 def generate_password() -> str:
     """One that can be read aloud and typed, with 99 random bits."""
     return "-".join("".join(secrets.choice(_LETTERS) for _ in range(5)) for _ in range(4))
@@ -217,6 +252,16 @@ def _check(user: User, password: str | None = None) -> None:
         wrong["role"] = Message("must be one of %(choices)s", choices=", ".join(Role))
     if len(user.description) > 10 * MAX_TEXT:
         wrong["description"] = Message("must hold at most %(most)s characters", most=10 * MAX_TEXT)
+    if wrong:
+        raise Invalid(wrong)
+
+
+def _check_preferences(user: User) -> None:
+    wrong = {}
+    if user.language not in ("", *LANGUAGES):
+        wrong["language"] = Message("must be one of %(choices)s", choices=", ".join(LANGUAGES))
+    if user.time_zone and user.time_zone not in time_zones():
+        wrong["time_zone"] = Message("is no time zone that this server knows, such as Asia/Tokyo")
     if wrong:
         raise Invalid(wrong)
 

@@ -8,6 +8,7 @@ from regadmin.store.activity import ActivityStore
 from regadmin.store.database import Database
 from regadmin.store.groups import GroupStore
 from regadmin.store.inbox import InboxStore
+from regadmin.store.overview import OverviewStore
 from regadmin.store.repositories import RepositoryStore
 from regadmin.store.rules import RuleStore
 from regadmin.store.sessions import SessionStore
@@ -30,6 +31,7 @@ class Store:
         self.inbox = InboxStore(self.database)
         self.activity = ActivityStore(self.database)
         self.sync_runs = SyncRunStore(self.database)
+        self.overview = OverviewStore(self.database)
 
     def close(self) -> None:
         """Close this thread's connection."""

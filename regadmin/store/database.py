@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from regadmin.errors import Misconfigured
+from regadmin.store.natural import natural_key
 
 BUSY_TIMEOUT = 10_000
 """Milliseconds that a writer waits for another before it fails."""
@@ -77,6 +78,7 @@ class Database:
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.create_function("natural_key", 1, natural_key, deterministic=True)
         return connection
 
     def _open(self) -> None:
@@ -118,6 +120,8 @@ def like(text: str | None) -> str | None:
     """A LIKE pattern (ESCAPE '\\') for rows that contain the text; None for no condition."""
     if not text:
         return None
+    # SQLite takes patterns of up to 50,000 bytes, and nothing that is searched holds so many letters.
+    text = text[:10_000]
     for character in "\\%_":
         text = text.replace(character, "\\" + character)
     return f"%{text}%"

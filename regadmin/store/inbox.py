@@ -37,8 +37,26 @@ class InboxStore:
         )
         return [Notification(*row) for row in rows]
 
+    def latest_arrival(self) -> int | None:
+        """When the last one arrived; what was forgotten since is known by the pushes and pulls that it told of."""
+        row = self._database.one(
+            """
+            SELECT max(at) AS at FROM (
+              SELECT received_at AS at FROM (SELECT received_at FROM inbox ORDER BY id DESC LIMIT 1)
+              UNION ALL SELECT max(at) FROM activity WHERE event = 'push'
+              UNION ALL SELECT max(at) FROM activity WHERE event = 'pull')
+            """
+        )
+        return row["at"]
+
     def count_waiting(self) -> int:
         return self._database.one("SELECT count(*) FROM inbox WHERE applied_at IS NULL")[0]
+
+    def count_set_aside(self) -> int:
+        """Those that could not be applied, as long as they are kept."""
+        return self._database.one(
+            "SELECT count(*) FROM inbox WHERE applied_at IS NOT NULL AND body <> x'' AND outcome <> 'nothing to do'"
+        )[0]
 
     def mark_applied(self, notification_id: int, outcome: str) -> None:
         """The body is dropped once it is of no more use; `outcome` says what became of it."""

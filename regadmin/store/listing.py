@@ -8,6 +8,8 @@ from regadmin.errors import Malformed
 from regadmin.messages import Message
 from regadmin.store.database import Database
 
+LIMIT = " LIMIT :limit OFFSET :offset"
+
 
 @dataclass(frozen=True, slots=True)
 class Listing:
@@ -33,6 +35,14 @@ def fetch(
 
     Raises Malformed for a column that is not in it.
     """
+    order = order_by(orders, listing)
+    total = database.one("SELECT count(*) " + where, parameters)[0]
+    rows = database.all(select + where + order + LIMIT, parameters | bounds(listing))
+    return Page([entity(row) for row in rows], total, listing.offset)
+
+
+def order_by(orders: Mapping[str, str], listing: Listing) -> str:
+    """The clause for the wanted order. Raises Malformed for one that is not allowed."""
     if listing.sort and listing.sort not in orders:
         raise Malformed(
             Message(
@@ -40,9 +50,9 @@ def fetch(
             )
         )
     column = orders[listing.sort or next(iter(orders))]
-    order = " ORDER BY " + column + (" DESC" if listing.descending else " ASC") + ", 1"
-    limit = " LIMIT :limit OFFSET :offset"
-    bounds = {"limit": -1 if listing.limit is None else listing.limit, "offset": listing.offset}
-    total = database.one("SELECT count(*) " + where, parameters)[0]
-    rows = database.all(select + where + order + limit, parameters | bounds)
-    return Page([entity(row) for row in rows], total, listing.offset)
+    return " ORDER BY " + column + (" DESC" if listing.descending else " ASC") + ", 1"
+
+
+def bounds(listing: Listing) -> dict:
+    """The parameters of LIMIT."""
+    return {"limit": -1 if listing.limit is None else listing.limit, "offset": listing.offset}

@@ -3,45 +3,11 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 
-from regadmin.entities import ImageConfig, Manifest, Page, Repository, Tag
-from regadmin.store.database import Database, like
-from regadmin.store.listing import Listing, fetch
+from regadmin.entities import ImageConfig, Manifest
+from regadmin.store.repository_reading import RepositoryReader
 
-_REPOSITORY = """
-SELECT r.id, r.name, r.tag_count, r.size, r.pull_count, r.last_pulled_at, r.last_pushed_at, r.last_pushed_by
-"""
-_REPOSITORY_WHERE = r"""
-FROM repositories r
-WHERE (:q IS NULL OR r.name LIKE :q ESCAPE '\')
-  AND (:ids IS NULL OR r.id IN (SELECT value FROM json_each(:ids)))
-  AND (:name IS NULL OR r.name = :name)
-  AND (:is_filtered = 0 OR is_visible(r.name))
-"""
-_REPOSITORY_ORDERS = {
-    "name": "r.name",
-    "id": "r.id",
-    "tags": "r.tag_count",
-    "size": "r.size",
-    "pulls": "r.pull_count",
-    "pushed": "r.last_pushed_at",
-}
-_TAG = """
-SELECT t.id, r.name AS repository, t.name, m.digest, m.config_digest, m.media_type, m.kind, m.size,
-       m.platforms, t.pull_count, t.last_pulled_at, t.pushed_at, t.pushed_by, m.created_at, t.updated_at
-"""
-_TAG_WHERE = r"""
-FROM tags t JOIN repositories r ON r.id = t.repository_id JOIN manifests m ON m.id = t.manifest_id
-WHERE (:q IS NULL OR t.name LIKE :q ESCAPE '\' OR (:repository IS NULL AND r.name LIKE :q ESCAPE '\'))
-  AND (:ids IS NULL OR t.id IN (SELECT value FROM json_each(:ids)))
-  AND (:repository IS NULL OR r.name = :repository)
-  AND (:name IS NULL OR t.name = :name)
-  AND (:digest IS NULL OR m.digest = :digest)
-  AND (:is_filtered = 0 OR is_visible(r.name))
-"""
 _BELOW = """
 WITH RECURSIVE below (id) AS (
   SELECT :id UNION
@@ -56,178 +22,9 @@ WITH RECURSIVE above (id) AS (
   JOIN children c ON c.digest = part.digest
   JOIN manifests whole ON whole.id = c.manifest_id AND whole.repository_id = part.repository_id)
 """
-_TAG_ORDERS = {
-    "name": "t.name",
-    "id": "t.id",
-    "repository_name": "r.name",
-    "digest": "m.digest",
-    "size": "m.size",
-    "pulls": "t.pull_count",
-    "pushed": "t.pushed_at",
-    "created": "m.created_at",
-    "timestamp": "t.updated_at",
-}
-
-Visible = Callable[[str], bool] | None
-"""Tells by its name whether a repository may be seen; None: all of them."""
 
 
-@dataclass(frozen=True, slots=True)
-class IndexedManifest:
-    """What the index knows of a manifest beside its document."""
-
-    digest: str
-    media_type: str
-    kind: str
-    artifact_type: str
-    config_digest: str
-    size: int
-    layer_count: int
-    created_at: int | None
-    pushed_at: int | None
-    pushed_by: str
-    pull_count: int
-    last_pulled_at: int | None
-
-
-class RepositoryStore:
-    def __init__(self, database: Database):
-        self._database = database
-
-    # Reading
-
-    def list(self, listing: Listing, visible: Visible = None) -> Page:
-        parameters = self._parameters(listing, ("name",), visible)
-        return fetch(
-            self._database, _REPOSITORY, _REPOSITORY_WHERE, _REPOSITORY_ORDERS, listing, parameters, _repository
-        )
-
-    def list_tags(self, listing: Listing, visible: Visible = None) -> Page:
-        parameters = self._parameters(listing, ("repository", "name", "digest"), visible)
-        return fetch(self._database, _TAG, _TAG_WHERE, _TAG_ORDERS, listing, parameters, _tag)
-
-    def find(self, name: str) -> Repository | None:
-        row = self._database.one(_REPOSITORY + "FROM repositories r WHERE r.name = ?", (name,))
-        return _repository(row) if row else None
-
-    def is_empty(self) -> bool:
-        return self._database.one("SELECT 1 FROM repositories LIMIT 1") is None
-
-    def tag_digest(self, repository: str, tag: str) -> str:
-        """The digest that the tag is known to point to, or ''."""
-        row = self._database.one(
-            """
-            SELECT m.digest FROM tags t JOIN manifests m ON m.id = t.manifest_id
-            JOIN repositories r ON r.id = t.repository_id WHERE r.name = ? AND t.name = ?
-            """,
-            (repository, tag),
-        )
-        return row["digest"] if row else ""
-
-    def tags_of(self, repository: str, digest: str) -> list[str]:
-        """The names of all tags that point to the digest."""
-        rows = self._database.all(
-            """
-            SELECT t.name FROM tags t JOIN manifests m ON m.id = t.manifest_id
-            JOIN repositories r ON r.id = t.repository_id WHERE r.name = ? AND m.digest = ? ORDER BY t.name
-            """,
-            (repository, digest),
-        )
-        return [row["name"] for row in rows]
-
-    def has_manifest(self, repository: str, digest: str) -> bool:
-        return self._manifest_id(repository, digest) is not None
-
-    def document(self, repository: str, digest: str) -> bytes | None:
-        """The manifest's bytes."""
-        row = self._database.one(
-            "SELECT raw FROM documents WHERE manifest_id = ?", (self._manifest_id(repository, digest),)
-        )
-        return row["raw"] if row else None
-
-    def config(self, repository: str, config_digest: str) -> bytes | None:
-        """The bytes of an image configuration that one of the repository's manifests refers to."""
-        row = self._database.one(
-            """
-            SELECT d.config FROM manifests m JOIN repositories r ON r.id = m.repository_id
-            JOIN documents d ON d.manifest_id = m.id
-            WHERE r.name = ? AND m.config_digest = ? AND d.config IS NOT NULL LIMIT 1
-            """,
-            (repository, config_digest),
-        )
-        return row["config"] if row else None
-
-    def manifests(self, repository: str, digests: Iterable[str]) -> dict[str, IndexedManifest]:
-        """Those of the digests that the index holds."""
-        rows = self._database.all(
-            """
-            SELECT m.digest, m.media_type, m.kind, m.artifact_type, m.config_digest, m.size, m.created_at, m.pushed_at,
-              m.pushed_by, m.pull_count, m.last_pulled_at,
-              (SELECT count(*) FROM manifest_blobs b WHERE b.manifest_id = m.id AND b.position > 0) AS layer_count
-            FROM manifests m JOIN repositories r ON r.id = m.repository_id
-            WHERE r.name = ? AND m.digest IN (SELECT value FROM json_each(?))
-            """,
-            (repository, json.dumps(list(digests))),
-        )
-        return {row["digest"]: IndexedManifest(**dict(row)) for row in rows}
-
-    def tags_named(self, repository: str, names: Iterable[str]) -> dict[str, str]:
-        """The digests of those of the tags that exist."""
-        rows = self._database.all(
-            """
-            SELECT t.name, m.digest FROM tags t JOIN manifests m ON m.id = t.manifest_id
-            JOIN repositories r ON r.id = t.repository_id
-            WHERE r.name = ? AND t.name IN (SELECT value FROM json_each(?)) ORDER BY t.name
-            """,
-            (repository, json.dumps(list(names))),
-        )
-        return {row["name"]: row["digest"] for row in rows}
-
-    def sharing(self, repository: str, digest: str, visible: Visible = None) -> dict[str, int]:
-        """For each layer that other images hold as well, how many those are."""
-        self._database.connection.create_function("is_visible", 1, visible or bool)
-        rows = self._database.all(
-            """
-            SELECT b.digest, count(DISTINCT other.digest) AS images
-            FROM manifest_blobs mine JOIN blobs b ON b.id = mine.blob_id
-            JOIN manifest_blobs theirs ON theirs.blob_id = mine.blob_id
-            JOIN manifests other ON other.id = theirs.manifest_id AND other.digest <> :digest
-            JOIN repositories r ON r.id = other.repository_id
-            WHERE mine.manifest_id = :id AND mine.position > 0 AND (:is_filtered = 0 OR is_visible(r.name))
-            GROUP BY b.digest
-            """,
-            {"id": self._manifest_id(repository, digest), "digest": digest, "is_filtered": visible is not None},
-        )
-        return {row["digest"]: row["images"] for row in rows}
-
-    def parents(self, repository: str, digest: str) -> list[str]:
-        """The digests of the indexes that the manifest is a direct part of."""
-        rows = self._database.all(
-            """
-            SELECT DISTINCT m.digest FROM children c JOIN manifests m ON m.id = c.manifest_id
-            JOIN repositories r ON r.id = m.repository_id WHERE r.name = ? AND c.digest = ? ORDER BY m.id
-            """,
-            (repository, digest),
-        )
-        return [row["digest"] for row in rows]
-
-    def lone_children(self, repository: str, digest: str) -> list[str]:
-        """The parts of an index that no tag and no other index needs."""
-        rows = self._database.all(
-            """
-            SELECT DISTINCT part.digest FROM children c JOIN manifests whole ON whole.id = c.manifest_id
-            JOIN manifests part ON part.digest = c.digest AND part.repository_id = whole.repository_id
-            WHERE whole.id = :id AND NOT EXISTS (SELECT 1 FROM tags t WHERE t.manifest_id = part.id)
-              AND NOT EXISTS (
-                SELECT 1 FROM children c JOIN manifests other ON other.id = c.manifest_id
-                WHERE c.digest = part.digest AND other.repository_id = part.repository_id AND other.id <> whole.id)
-            """,
-            {"id": self._manifest_id(repository, digest)},
-        )
-        return [row["digest"] for row in rows]
-
-    # Writing
-
+class RepositoryStore(RepositoryReader):
     def save_manifest(self, repository: str, manifest: Manifest, config: ImageConfig | None) -> None:
         """Insert or confirm a manifest; children of an index should be saved before it."""
         with self._database.transaction():
@@ -262,8 +59,9 @@ class RepositoryStore:
         with self._database.transaction():
             self._database.execute(
                 """
-                INSERT INTO tags (repository_id, name, manifest_id, updated_at)
-                SELECT r.id, :tag, m.id, :now FROM repositories r JOIN manifests m ON m.repository_id = r.id
+                INSERT INTO tags (repository_id, name, sort_key, manifest_id, updated_at)
+                SELECT r.id, :tag, natural_key(:tag), m.id, :now
+                FROM repositories r JOIN manifests m ON m.repository_id = r.id
                 WHERE r.name = :repository AND m.digest = :digest
                 ON CONFLICT (repository_id, name) DO UPDATE SET manifest_id = excluded.manifest_id,
                   updated_at = excluded.updated_at, pushed_at = NULL, pushed_by = ''
@@ -301,10 +99,11 @@ class RepositoryStore:
                 values,
             )
 
-    def record_pull(self, repository: str, tag: str, digest: str, at: int) -> None:
+    def record_pull(self, repository: str, tag: str, digest: str, at: int) -> bool:
         """Count a pull for the manifest, for its tag (by digest: for all its tags) and for the repository.
 
         Clients that pull an index fetch one of its children next: that is not another pull of the repository.
+        Tells whether it was one.
         """
         values = {"repository": repository, "tag": tag, "digest": digest, "at": at}
         with self._database.transaction():
@@ -336,6 +135,7 @@ class RepositoryStore:
                 """,
                 values,
             )
+            return not values["is_child"]
 
     def remove_manifest(self, repository: str, digest: str) -> int:
         """Remove it and the tags that point to it. Returns how many tags those were."""
@@ -363,8 +163,9 @@ class RepositoryStore:
         with self._database.transaction():
             self._database.execute(
                 """
-                UPDATE repositories SET (tag_count, size) = (
-                  SELECT count(*), COALESCE(sum(m.size), 0) FROM tags t JOIN manifests m ON m.id = t.manifest_id
+                UPDATE repositories SET (tag_count, attached_count, size) = (
+                  SELECT count(*) FILTER (WHERE NOT t.is_attached), count(*) FILTER (WHERE t.is_attached),
+                    COALESCE(sum(m.size), 0) FROM tags t JOIN manifests m ON m.id = t.manifest_id
                   WHERE t.repository_id = repositories.id)
                 WHERE name IN (SELECT value FROM json_each(?))
                 """,
@@ -424,16 +225,6 @@ class RepositoryStore:
 
     # Inner parts
 
-    def _parameters(self, listing: Listing, names: tuple[str, ...], visible: Visible) -> dict:
-        self._database.connection.create_function("is_visible", 1, visible or bool)
-        ids = listing.filters.get("ids")
-        parameters = {name: listing.filters.get(name) for name in names}
-        return parameters | {
-            "q": like(listing.filters.get("q")),
-            "ids": None if ids is None else json.dumps(ids),
-            "is_filtered": visible is not None,
-        }
-
     def _ensure(self, repository: str) -> int:
         row = self._database.one(
             """
@@ -443,16 +234,6 @@ class RepositoryStore:
             (repository,),
         )
         return row["id"]
-
-    def _manifest_id(self, repository: str, digest: str) -> int | None:
-        row = self._database.one(
-            """
-            SELECT m.id FROM manifests m JOIN repositories r ON r.id = m.repository_id
-            WHERE r.name = ? AND m.digest = ?
-            """,
-            (repository, digest),
-        )
-        return row["id"] if row else None
 
     def _has_parent(self, repository: str, digest: str) -> bool:
         row = self._database.one(
@@ -531,11 +312,3 @@ class RepositoryStore:
                 """,
                 {"id": manifest_id},
             )
-
-
-def _repository(row: sqlite3.Row) -> Repository:
-    return Repository(**dict(row))
-
-
-def _tag(row: sqlite3.Row) -> Tag:
-    return Tag(**dict(row) | {"platforms": tuple(json.loads(row["platforms"]))})

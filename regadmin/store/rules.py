@@ -114,6 +114,9 @@ class RuleStore:
         )
         return [_rule(row) for row in rows]
 
+    def has_enabled(self) -> bool:
+        return self._database.one("SELECT 1 FROM rules WHERE NOT is_disabled LIMIT 1") is not None
+
     def find(self, rule_id: int) -> Rule | None:
         row = self._database.one(_COLUMNS + "FROM rules WHERE id = ?", (rule_id,))
         return _rule(row) if row else None

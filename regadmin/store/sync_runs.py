@@ -1,16 +1,20 @@
 """Synchronisations: the running one, at most, and their history."""
 
+from __future__ import annotations
+
 import json
 import sqlite3
 
-from regadmin.entities import SyncRun
+from regadmin.entities import Page, SyncRun
+from regadmin.messages import Message
 from regadmin.store.database import Database
+from regadmin.store.listing import Listing, fetch
 
 _COLUMNS = """
 SELECT id, trigger, state, started_at, finished_at, repositories_total, repositories_done, tags,
        added, updated, removed, errors
-FROM sync_runs
 """
+_FROM = "FROM sync_runs "
 MAX_ERRORS = 200
 
 
@@ -49,7 +53,7 @@ class SyncRunStore:
                    added = ?, updated = ?, removed = ?, errors = ? WHERE id = ?
             """,
             (self._database.now(), run.repositories_total, run.repositories_done, run.tags, run.added)
-            + (run.updated, run.removed, json.dumps(run.errors[:MAX_ERRORS]), run.id),
+            + (run.updated, run.removed, json.dumps([_packed(error) for error in run.errors[:MAX_ERRORS]]), run.id),
         )
 
     def finish(self, run: SyncRun) -> None:
@@ -61,17 +65,34 @@ class SyncRunStore:
             )
 
     def latest(self) -> SyncRun | None:
-        row = self._database.one(_COLUMNS + "ORDER BY id DESC LIMIT 1")
+        row = self._database.one(_COLUMNS + _FROM + "ORDER BY id DESC LIMIT 1")
         return _run(row) if row else None
+
+    def list(self, listing: Listing) -> Page:
+        return fetch(self._database, _COLUMNS, _FROM, {"id": "id"}, listing, {}, _run)
 
     def has_complete(self) -> bool:
         """Whether a run has ever come to its end."""
         return self._database.one("SELECT 1 FROM sync_runs WHERE state = 'complete' LIMIT 1") is not None
 
     def find(self, run_id: int) -> SyncRun | None:
-        row = self._database.one(_COLUMNS + "WHERE id = ?", (run_id,))
+        row = self._database.one(_COLUMNS + _FROM + "WHERE id = ?", (run_id,))
         return _run(row) if row else None
 
 
 def _run(row: sqlite3.Row) -> SyncRun:
-    return SyncRun(**dict(row) | {"errors": tuple(json.loads(row["errors"]))})
+    return SyncRun(**dict(row) | {"errors": tuple(map(_unpacked, json.loads(row["errors"])))})
+
+
+def _packed(value: object) -> object:
+    """A Message keeps what it was made of, so that it can be said in any language later."""
+    if not isinstance(value, Message):
+        return value
+    return [value.template, {name: _packed(inner) for name, inner in value.values.items()}]
+
+
+def _unpacked(value: object) -> object:
+    if not isinstance(value, list):
+        return value
+    template, values = value
+    return Message(template, **{name: _unpacked(inner) for name, inner in values.items()})

@@ -148,6 +148,14 @@ class UserStore:
             {"id": user_id, "now": self._database.now()},
         )
 
+    def count(self) -> int:
+        return self._database.one("SELECT count(*) FROM users")[0]
+
+    def find_with_default_password(self) -> str:
+        """The login of somebody who must still choose a password, or ''."""
+        row = self._database.one("SELECT login FROM users WHERE must_change_password AND NOT is_blocked LIMIT 1")
+        return row["login"] if row else ""
+
     def count_active_admins(self) -> int:
         return self._database.one("SELECT count(*) FROM users WHERE role = 'admin' AND NOT is_blocked")[0]
 

@@ -17,6 +17,7 @@ _STATUS = {
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.Invalid: 422,
+    errors.TooMany: 429,
     errors.RegistryError: 502,
 }
 _REGISTRY_CODES = {
@@ -24,6 +25,7 @@ _REGISTRY_CODES = {
     401: "UNAUTHORIZED",
     403: "DENIED",
     404: "NAME_UNKNOWN",
+    429: "TOOMANYREQUESTS",
 }
 
 
@@ -58,6 +60,12 @@ def secure_headers() -> None:
     response.set_header("Referrer-Policy", "same-origin")
 
 
+def tell_when(error: errors.Error) -> None:
+    """For whom it is too early: when to come back (RFC 9110, section 10.2.3)."""
+    if isinstance(error, errors.TooMany):
+        response.set_header("Retry-After", str(error.wait))
+
+
 def json_answer(value: object, status: int = 200) -> str:
     response.status = status
     response.content_type = "application/json"
@@ -73,6 +81,7 @@ def done(message: str, entity_id: int = 0, data: object = None, status: int = 20
 def failed(error: errors.Error) -> str:
     """The envelope of the REST API for a failure."""
     status = status_of(error)
+    tell_when(error)
     if status == 401:
         response.set_header("WWW-Authenticate", 'Basic realm="RegistryAdmin", charset="UTF-8"')
     data = {"fields": error.fields} if isinstance(error, errors.Invalid) else None
@@ -82,6 +91,7 @@ def failed(error: errors.Error) -> str:
 def registry_failed(error: errors.Error) -> str:
     """The error body that registry clients understand (distribution, docs/spec/api.md, Errors)."""
     status = status_of(error)
+    tell_when(error)
     if status == 401:
         response.set_header("WWW-Authenticate", 'Basic realm="RegistryAdmin", charset="UTF-8"')
     code = _REGISTRY_CODES.get(status, "UNKNOWN")

@@ -8,7 +8,9 @@ from bottle import request, response
 
 from regadmin.entities import Actor, Role, User
 from regadmin.errors import Forbidden, Unauthenticated
+from regadmin.messages import Message
 from regadmin.services.sessions import Sessions, SignedIn
+from regadmin.services.throttle import Throttle
 from regadmin.services.users import Users
 from regadmin.web.inputs import basic_credentials, cookie
 from regadmin.web.routes import Access
@@ -56,16 +58,19 @@ def refuse_default_password(user: User) -> None:
 class Guards:
     """`is_secure` marks cookies as for HTTPS only."""
 
-    def __init__(self, users: Users, sessions: Sessions, is_secure: bool):
+    def __init__(self, users: Users, sessions: Sessions, throttle: Throttle, is_secure: bool):
         self._users = users
         self._sessions = sessions
+        self._throttle = throttle
         self._is_secure = is_secure
 
     def identify(self) -> Identity:
         """Find out who calls, by Basic credentials, `X-JWT` header or cookie, in this order.
 
         Credentials that were sent and are wrong raise Unauthenticated: nobody becomes anonymous by mistake.
+        Raises TooMany for those that came too soon.
         """
+        request.environ["regadmin.identity"] = Identity()
         found = self._identify()
         request.environ["regadmin.identity"] = found
         if found.user:
@@ -77,8 +82,7 @@ class Guards:
         try:
             return self.identify()
         except Unauthenticated:
-            request.environ["regadmin.identity"] = Identity()
-            return Identity()
+            return identity()
 
     def allow(self, caller: Identity, access: Access) -> None:
         """Raises Unauthenticated or Forbidden."""
@@ -93,17 +97,18 @@ class Guards:
     def check_csrf(self, caller: Identity, sent: str) -> None:
         """A browser sends cookies along by itself, so a change needs what only our pages know. Raises Forbidden."""
         if not hmac.compare_digest(sent.encode(), self.csrf(caller).encode()):
-            raise Forbidden("the form is too old or came from elsewhere; reload the page and try again")
+            raise Forbidden(Message("the form was too old or came from elsewhere; try it again"))
 
     def csrf(self, caller: Identity) -> str:
         """What a form of this caller must send along; a visitor without a session is known by a cookie."""
         return self._sessions.csrf(caller.session_id or self._visitor())
 
     def authenticate(self, login: str, password: str) -> User:
-        """Check the credentials; a failure is noted. Raises Unauthenticated."""
+        """Check the credentials; a failure is noted. Raises Unauthenticated, and TooMany without a look at them."""
         request.environ["regadmin.login"] = login
         try:
-            return self._users.authenticate(login, password)
+            with self._throttle.attempt(login, password, address()):
+                return self._users.authenticate(login, password)
         except Unauthenticated:
             self._sessions.note_failure(login, address())
             raise

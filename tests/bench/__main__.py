@@ -1,4 +1,4 @@
-"""`make bench`: answers a second, as ratios to a bare Waitress answer that is measured in the same run."""
+"""`make bench`: answers a second, as ratios to a bare Waitress answer of the same run, and the time of lists."""
 
 import argparse
 import base64
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import requests
 
+from tests.bench import lists
 from tests.rigs.registry import free_port
 from tests.rigs.server import ADMIN, RunningServer, wait_until
 from tests.rigs.tools import find_tool
@@ -83,6 +84,7 @@ def main() -> None:
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         found = table(measure(Path(directory)))
+    found += f"\n\n{lists.REPOSITORIES:,} repositories, {lists.TAGS:,} tags, one request at a time:\n\n{lists.report()}"
     print(found)
     if options.write:
         where = f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"

@@ -58,9 +58,9 @@ def modern():
 
 class TestReading:
     def test_ping_finds_a_registry_that_wants_nothing(self, client):
-        status, version, challenge, seconds = client.ping()
-        assert (status, version, challenge) == (200, "registry/2.0", {})
-        assert 0 < seconds < 5
+        ping = client.ping()
+        assert (ping.status, ping.version, ping.challenge, ping.server) == (200, "registry/2.0", {}, "")
+        assert 0 < ping.seconds < 5
 
     def test_the_catalog_is_read_over_all_its_pages(self, tmp_path):
         names = [f"many/{number:03}" for number in range(105)]

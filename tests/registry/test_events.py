@@ -41,7 +41,7 @@ def test_the_events_of_a_real_push_are_read(pushed):
     assert (manifest.action, manifest.repository, manifest.tag) == ("push", "team/app", "v1")
     assert (manifest.media_type, manifest.method) == (image.media_type, "PUT")
     assert manifest.user_agent.startswith("python-requests/")
-    assert manifest.address.startswith("127.0.0.1:")
+    assert manifest.address == "127.0.0.1"
     assert manifest.timestamp > 1_700_000_000
 
 
@@ -71,6 +71,21 @@ def test_a_delete_event_of_3_x_with_empty_strings_is_read():
         address="",
         timestamp=1714979289,
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("192.0.2.7:53440", "192.0.2.7"),
+        ("[2001:db8::7]:53440", "2001:db8::7"),
+        ("2001:db8::7", "2001:db8::7"),
+        ("192.0.2.7", "192.0.2.7"),
+        ("client.example.com:1", "client.example.com"),
+        ("a:b:1", "a:b:1"),
+    ],
+)
+def test_the_address_is_told_without_the_port(given, read):
+    assert events.parse_event(json.dumps({"request": {"addr": given}}).encode()).address == read
 
 
 def test_an_unknown_action_is_read_like_any_other():

@@ -100,7 +100,7 @@ class RunningServer:
 class GuardedRegistry:
     """A server and a registry that know each other: tokens one way, notifications the other."""
 
-    def __init__(self, directory: Path, **changes):
+    def __init__(self, directory: Path, *, delete_enabled: bool = True, **changes):
         port = free_port()
         self.server = RunningServer(directory, port, **changes).start()
         self.server.create("users", login="events", password="events-pass", role="user")
@@ -108,6 +108,7 @@ class GuardedRegistry:
         self.registry = RealRegistry(
             directory / "registry",
             port=port,
+            delete_enabled=delete_enabled,
             auth={
                 "realm": f"{self.server.url}/api/v1/registry/auth",
                 "service": "container_registry",

@@ -133,6 +133,12 @@ def told(app: App) -> list[str]:
     return [f"{row['event']} {row['object']} by {row['actor']}" for row in reversed(rows) if row["event"] in ACTIONS]
 
 
+def counted(app: App) -> dict[str, int]:
+    """How often each event was counted for the charts."""
+    rows = app.store.database.all("SELECT event, sum(count) FROM activity_counts GROUP BY event")
+    return dict(rows)
+
+
 class TestInbox:
     @pytest.mark.parametrize(
         "content_type",
@@ -503,6 +509,7 @@ class TestPushes:
     def test_a_push_is_told_in_the_activity(self, app, push):
         push("team/app", "v1", images.docker_image(), actor="bob")
         assert told(app) == ["push team/app:v1 by bob"]
+        assert counted(app) == {"push": 1}
 
 
 class TestPulls:
@@ -534,6 +541,15 @@ class TestPulls:
         assert tags(app)["team/app:v1"].pull_count == 1
         assert app.store.repositories.find("team/app").pull_count == 1
 
+    @pytest.mark.parametrize("first", ["v1", ""])
+    def test_a_pull_is_told_once_in_the_activity_and_counted_once(self, app, push, notify, first):
+        image = images.oci_index()
+        push("team/app", "v1", image)
+        notify(pulled("team/app", first, image), pulled("team/app", "", image.children[1]))
+        reference = f":{first}" if first else f"@{image.digest}"
+        assert [line for line in told(app) if line.startswith("pull")] == [f"pull team/app{reference} by ci"]
+        assert counted(app) == {"pull": 1, "push": 1}
+
     def test_a_child_that_has_a_tag_of_its_own_is_pulled_by_it_for_itself(self, app, push, notify):
         image = images.oci_index()
         push("team/app", "v1", image)
@@ -550,6 +566,7 @@ class TestPulls:
         notify(pulled("team/app", "v1", image, **fields))
         assert tags(app)["team/app:v1"].pull_count == app.store.repositories.find("team/app").pull_count == 0
         assert told(app) == ["push team/app:v1 by ci"]
+        assert counted(app) == {"push": 1}
 
     def test_with_htpasswd_our_own_requests_are_told_by_login_and_program(
         self, settings, clock, registry, tmp_path

@@ -204,3 +204,8 @@ def test_text_that_is_searched_for_has_no_wildcards(text, pattern):
 @pytest.mark.parametrize("text", [None, ""])
 def test_no_text_is_no_condition(text):
     assert like(text) is None
+
+
+def test_a_text_of_any_length_can_be_searched_for(database):
+    for text in ("x" * 60_000, "%" * 60_000, "語" * 60_000):
+        assert database.all("SELECT 1 FROM groups WHERE name LIKE ? ESCAPE '\\'", (like(text),)) == []

@@ -122,3 +122,13 @@ def test_what_was_answered_survives_kill_9(tmp_path):
     assert waiting % 3 == 0
     assert last + 1 <= waiting // 3 <= last + 2
     assert store.database.one("PRAGMA integrity_check")[0] == "ok"
+
+
+def test_the_latest_arrival_is_known_also_when_it_is_forgotten(store, clock):
+    assert store.inbox.latest_arrival() is None
+    store.activity.add("pull", "alice", "team/app:1", at=100)
+    store.activity.add("push", "alice", "team/app:1", at=300)
+    store.activity.add("delete", "admin", "team/app:1", at=900)
+    assert store.inbox.latest_arrival() == 300
+    store.inbox.add([("one", b"{}")], "events")
+    assert store.inbox.latest_arrival() == clock.now

@@ -358,3 +358,93 @@ class TestSweeping:
         repositories.point_tag("team/app", "v1", ONE.digest)
         repositories.sweep(run)
         assert tags(store)["team/app:v1"].pull_count == repositories.find("team/app").pull_count == 1
+
+
+class TestLists:
+    SIGNATURE = "sha256-" + "a" * 64
+
+    def test_tags_are_in_the_order_of_versions(self, store, put):
+        for tag in ("1.10", "latest", "1.9", "2", "1.9-alpine"):
+            put("team/app", tag, ONE)
+        found = store.repositories.list_tags(Listing(sort="name", filters={"repository": "team/app"})).rows
+        assert [tag.name for tag in found] == ["1.9", "1.9-alpine", "1.10", "2", "latest"]
+
+    @pytest.mark.parametrize(
+        ("tag", "is_attached"),
+        [
+            (SIGNATURE, True),
+            (SIGNATURE + ".sig", True),
+            (SIGNATURE + ".att", True),
+            (SIGNATURE + "b", False),
+            (SIGNATURE[:-1], False),
+            (SIGNATURE.replace("a", "A"), False),
+            (SIGNATURE.replace("a", "g"), False),
+            ("sha512-" + "a" * 64, False),
+            ("v1-" + SIGNATURE, False),
+        ],
+    )
+    def test_signatures_are_told_by_their_tags_and_counted_apart(self, store, put, repositories, tag, is_attached):
+        put("team/app", "v1", ONE)
+        put("team/app", tag, TWO)
+        found = repositories.find("team/app")
+        assert (found.tag_count, found.attached_count) == ((1, 1) if is_attached else (2, 0))
+        assert set(tags(store, repository="team/app", attached=True)) == ({f"team/app:{tag}"} if is_attached else set())
+        assert ("team/app:v1" in tags(store, repository="team/app", attached=False)) is True
+
+    def test_repositories_are_found_by_a_tag(self, put, repositories):
+        put("team/app", "1.10-alpine", ONE)
+        put("team/app", "1.9-alpine", ONE)
+        put("team/app", "latest", ONE)
+        put("other/app", "2", ONE)
+        put("other/app", self.SIGNATURE, ONE)
+        assert names(repositories.list(Listing(filters={"tag": "ALP"}))) == ["team/app"]
+        assert names(repositories.list(Listing(filters={"tag": "%"}))) == []
+        assert names(repositories.list(Listing(filters={"tag": "aaaa"}))) == []
+        ids = [row.id for row in repositories.list(Listing()).rows]
+        found = repositories.tags_holding("alpine", ids, 1)
+        assert [(row.names, row.total) for row in found.values()] == [(("1.10-alpine",), 2)]
+        assert repositories.tags_holding("alpine", [], 1) == {}
+
+    def test_a_namespace_is_the_first_segment_and_no_other(self, put, repositories):
+        for name in ("team/app", "team/sub/app", "team", "team-b/app", "teams/app", "a/team/app"):
+            put(name, "v1", ONE)
+        assert names(repositories.list(Listing(filters={"namespace": "team"}))) == ["team/app", "team/sub/app"]
+        assert repositories.namespaces("", 10) == ["a", "team", "team-b", "teams"]
+        assert repositories.namespaces("TEAM", 2) == ["team", "team-b"]
+        assert repositories.namespaces("", 10, lambda name: name.startswith("a/")) == ["a"]
+        assert repositories.namespaces("app", 10) == []
+
+    def test_what_was_never_pulled_was_not_pulled_lately(self, put, repositories):
+        for name, at in (("old/app", 100), ("new/app", 200)):
+            put(name, "v1", ONE)
+            repositories.record_pull(name, "v1", ONE.digest, at)
+        put("never/app", "v1", ONE)
+        assert names(repositories.list(Listing(filters={"not_pulled_since": 200}))) == ["never/app", "old/app"]
+
+    def test_tags_of_the_same_image_know_each_other(self, put, repositories):
+        for tag in ("v10", "v9", "v8"):
+            put("team/app", tag, ONE)
+        put("team/app", "other", TWO)
+        put("other/app", "v7", ONE)
+        found = repositories.tags_by_digest("team/app", [ONE.digest, TWO.digest, UNKNOWN], 2)
+        assert {digest: (row.names, row.total) for digest, row in found.items()} == {
+            ONE.digest: (("v8", "v9"), 3),
+            TWO.digest: (("other",), 1),
+        }
+
+    def test_all_rows_can_be_read_in_the_order_of_the_list(self, put, repositories, monkeypatch):
+        monkeypatch.setattr("regadmin.store.repository_reading._BATCH", 2)
+        for number in range(5):
+            put(f"team/app-{number}", "v1", ONE)
+        found = [row.name for row in repositories.each(Listing(sort="name", descending=True, filters={"q": "app"}))]
+        assert found == [f"team/app-{number}" for number in (4, 3, 2, 1, 0)]
+        with pytest.raises(Malformed):
+            repositories.each(Listing(sort="bogus"))
+
+    def test_an_index_comes_before_its_parts(self, put, repositories):
+        image = images.oci_index()
+        put("team/app", "v1", image)
+        found = repositories.digests("team/app")
+        assert found[0] == image.digest
+        assert set(found[1:]) == {child.digest for child in image.children}
+        assert repositories.digests("nobody/app") == []

@@ -65,6 +65,25 @@ def test_ended_sessions_are_swept(store, clock, add):
     assert alive(store, "long") == ["long"]
 
 
+def test_the_sessions_of_a_user_are_listed_the_last_used_first(store, clock, add):
+    user_id = add("one").user_id
+    clock.pass_time(10)
+    add("two"), add("of bob", "bob"), add("short", ttl=5)
+    clock.pass_time(10)
+    store.sessions.note_use("one", interval=20)
+    listed = store.sessions.list_of(user_id, 10)
+    assert [(row.session.id, row.seen_at) for row in listed] == [("one", clock.now), ("two", clock.now - 10)]
+    assert (listed[0].address, listed[0].user_agent) == ("192.0.2.1", "a browser")
+    assert len(store.sessions.list_of(user_id, 1)) == 1
+
+
+def test_the_use_of_a_session_is_noted_once_in_an_interval(store, clock, add):
+    user_id = add("one").user_id
+    clock.pass_time(19)
+    store.sessions.note_use("one", interval=20)
+    assert store.sessions.list_of(user_id, 1)[0].seen_at == clock.now - 19
+
+
 def test_the_activity_is_kept_in_order_with_its_details(store, clock):
     store.activity.add("signed in", "alice", "alice", "192.0.2.1")
     clock.pass_time(5)

@@ -282,7 +282,7 @@ def test_tags_lead_to_their_images_and_only_admins_are_offered_to_delete(put, ad
     add_user("mary", Role.MANAGER)
     shown = admin.get("/repos/web/nginx").text
     assert f'<a href="{NGINX}">1.27</a>' in shown
-    assert f'href="{NGINX}/delete">Delete<span class="visually-hidden"> web/nginx:1.27</span>' in shown
+    assert re.search(rf'href="{NGINX}/delete"[^>]*>Delete<span class="visually-hidden">: web/nginx:1.27</span>', shown)
     for page in ("/repos/web/nginx", NGINX):
         assert "/delete" not in browser("mary").get(page).text
 
@@ -322,6 +322,33 @@ def test_the_question_names_what_will_go(put, admin):
     for words in ("web/nginx", digest, "Pulls", "These tags point to the same image and will disappear", "latest"):
         assert words in shown
     assert 'value="tag" checked' in answer.text
+
+
+def test_the_question_counts_the_pulls_of_the_last_30_days(app, put, admin):
+    image = images.oci_image("x")
+    digest = put("web/nginx", "1.27", image)
+    put("web/nginx", "latest", image)
+    put("web/nginx", "other", images.oci_image("y"))
+    now = app.store.now()
+    for reference, days in ((":1.27", 1), (":latest", 29), (f"@{digest}", 3), (":1.27", 31), (":other", 1)):
+        app.store.activity.add("pull", "bob", f"web/nginx{reference}", at=now - days * 86_400)
+    assert "<dt>Pulls in 30 days</dt><dd>3</dd>" in admin.get(NGINX + "/delete").text
+
+
+def test_every_tool_has_its_command_by_tag_and_by_digest(put, admin):
+    digest = put("web/nginx", "1.27", images.oci_image("x"))
+    shown = text_of(admin.get(NGINX))
+    tools = ("docker pull ", "podman pull ", "skopeo copy --all docker://", "nerdctl pull ", "crane pull --format=oci ")
+    for tool in tools:
+        for reference in (":1.27", f"@{digest}"):
+            assert re.search(re.escape(tool) + r"127\.0\.0\.1:\d+/web/nginx" + re.escape(reference), shown), tool
+
+
+def test_the_whole_history_can_be_copied(sample, admin):
+    sample(samples.web())
+    copied = unescape(re.search(r'data-copy="(ADD[^"]*)"', admin.get("/repos/demo/web/-/tags/2.3").text)[1])
+    assert "\nRUN apt-get update \\\n    && apt-get install -y nginx" in copied
+    assert copied.splitlines()[-1].startswith("CMD ")
 
 
 def test_removing_only_the_tag_leaves_its_siblings(registry, put, admin):

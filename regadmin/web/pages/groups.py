@@ -1,16 +1,17 @@
 """Groups: all of them, one with its members, and the forms that create, change and delete"""
 
-from regadmin.entities import Group, User
-from regadmin.errors import Conflict, Forbidden
+from regadmin.entities import Group
+from regadmin.errors import Conflict, Error, Forbidden
 from regadmin.services.groups import Groups
 from regadmin.services.users import Users
 from regadmin.store.listing import Listing
 from regadmin.web import inputs
+from regadmin.web.answers import status_of
 from regadmin.web.guards import identity
 from regadmin.web.pages import forms
 from regadmin.web.pages.queries import address_of, read_query
 from regadmin.web.pages.rendering import flash
-from regadmin.web.pages.surface import PageSurface, redirect
+from regadmin.web.pages.surface import PageSurface, gone, redirect
 from regadmin.web.routes import Access, Route
 
 SUGGESTED = 200
@@ -94,18 +95,16 @@ class GroupPages:
         return redirect(f"/groups/{group_id}")
 
     def show_delete(self, group_id: int) -> str:
-        return self._render_delete(group_id)
+        return self._ask(group_id)
 
     def delete_group(self, group_id: int) -> str:
         try:
             self._surface.check_csrf(inputs.form())
             self._groups.delete(group_id, identity().actor)
-        except Conflict:
-            return self._render_delete(group_id, 409)
-        except Forbidden:
-            return self._render_delete(group_id, 403)
+        except (Conflict, Forbidden) as error:
+            return self._ask(group_id, error)
         flash("group-deleted")
-        return redirect("/groups")
+        return gone("/groups")
 
     def _render_group(self, group_id: int, login: str = "", errors: dict | None = None, status: int = 200) -> str:
         summary = self._groups.find_summary(group_id)
@@ -125,18 +124,22 @@ class GroupPages:
             return self._surface.render("groups/show.html", status, **context)
         return self._surface.list_page("groups/show.html", "groups/_members.html", url(), **context)
 
-    def _suggested(self, group_id: int) -> list[User]:
+    def _suggested(self, group_id: int) -> list[str]:
         users = self._users.list(Listing(sort="login", limit=SUGGESTED)).rows
-        return [user for user in users if group_id not in [group.id for group in user.groups]]
+        return [user.login for user in users if group_id not in [group.id for group in user.groups]]
 
     def _render_form(self, group: Group | None, values: dict, errors: dict | None = None, status: int = 200) -> str:
         return self._surface.render("groups/form.html", status, group=group, values=values, errors=errors or {})
 
-    def _render_delete(self, group_id: int, status: int = 200) -> str:
+    def _ask(self, group_id: int, error: Error | None = None) -> str:
         summary = self._groups.find_summary(group_id)
-        refusal = self._groups.why_not_delete(summary.group)
-        return self._surface.render(
-            "groups/delete.html", status, summary=summary, group=summary.group, refusal=refusal, is_stale=status == 403
+        return self._surface.question(
+            "groups/delete.html",
+            status_of(error) if error else 200,
+            summary=summary,
+            group=summary.group,
+            problem=error.message if error else "",
+            refusal=self._groups.why_not_delete(summary.group),
         )
 
 

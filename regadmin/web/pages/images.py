@@ -5,20 +5,24 @@ from urllib.parse import quote, urlencode
 
 from bottle import request
 
-from regadmin.errors import Error, Forbidden, NotFound, RegistryError, RegistryRefused
+from regadmin.errors import Conflict, Error, Forbidden, NotFound, RegistryError, RegistryRefused
+from regadmin.messages import Message
 from regadmin.services.images import Image, Images
 from regadmin.services.repositories import Repositories
 from regadmin.web import inputs
 from regadmin.web.answers import status_of
 from regadmin.web.guards import identity
 from regadmin.web.pages.rendering import flash
-from regadmin.web.pages.surface import PageSurface, redirect
+from regadmin.web.pages.surface import PageSurface, gone
 from regadmin.web.routes import Access, Route
 
 TAG = "/repos/<name:path>/-/tags/<tag>"
 MANIFEST = "/repos/<name:path>/-/manifests/<digest>"
 _VIEWS = ("layers", "config", "referrers", "manifest")
 _TAG_ONLY, _WHOLE_IMAGE = "tag", "image"
+_MOVED = Message(
+    "the tag points to another image now than when you were asked; look at what would be deleted, and decide again"
+)
 
 
 class ImagePages:
@@ -49,7 +53,7 @@ class ImagePages:
         return self._surface.render("images/show.html", image=image, platform=platform, views=views, view=view, url=url)
 
     def confirm_deletion(self, **names: str) -> str:
-        return self._confirm(self._find(**names))
+        return self._ask(self._find(**names))
 
     def delete(self, **names: str) -> str:
         form = inputs.form()
@@ -57,17 +61,17 @@ class ImagePages:
         try:
             self._surface.check_csrf(form)
         except Forbidden as error:
-            return self._confirm(image, error, form)
+            return self._ask(image, error, form)
         if form.get("digest", [""])[0] != image.digest:
-            return self._confirm(image, moved=True)
+            return self._ask(image, Conflict(_MOVED))
         try:
             return self._delete(image, form)
         except RegistryRefused as error:
             if error.status != 405:
-                return self._confirm(image, error, form)
-            return self._surface.render("images/refused.html", 409, image=image)
+                return self._ask(image, error, form)
+            return self._surface.question("images/refused.html", 409, image=image)
         except (RegistryError, NotFound) as error:
-            return self._confirm(image, error, form)
+            return self._ask(image, error, form)
 
     def _delete(self, image: Image, form: dict[str, list[str]]) -> str:
         """Raises NotFound and RegistryError."""
@@ -78,7 +82,7 @@ class ImagePages:
         else:
             left = self._repositories.delete_image(image.repository, image.digest, by, "children" in form)
             flash("image-deleted-in-part" if left else "image-deleted")
-        return redirect(self._place_after(image.repository))
+        return gone(self._place_after(image.repository))
 
     def _place_after(self, repository: str) -> str:
         """The repository may have gone with its last image."""
@@ -93,18 +97,16 @@ class ImagePages:
             return self._images.find_tag(user, name, tag, platform)
         return self._images.find_manifest(user, name, digest, platform)
 
-    def _confirm(
-        self, image: Image, error: Error | None = None, form: dict[str, list[str]] | None = None, moved: bool = False
-    ) -> str:
+    def _ask(self, image: Image, error: Error | None = None, form: dict[str, list[str]] | None = None) -> str:
         """The question, again with the answer that was given when it could not be followed."""
         chosen = (form or {}).get("what", [_TAG_ONLY])[0]
-        return self._surface.render(
+        return self._surface.question(
             "images/delete.html",
-            409 if moved else status_of(error) if error else 200,
+            status_of(error) if error else 200,
             image=image,
             lone_children=self._repositories.lone_children(image.repository, image.digest),
-            error=error.message if error else "",
-            moved=moved,
+            recent_pulls=self._images.count_pulls(image),
+            problem=error.message if error else "",
             chosen=chosen if chosen == _WHOLE_IMAGE else _TAG_ONLY,
             with_children="children" in (form or {}),
         )

@@ -1,5 +1,6 @@
 """Templates, and what every one of them is given."""
 
+from collections.abc import Callable
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,7 @@ from regadmin.assets import StaticFiles
 from regadmin.entities import Role, User
 from regadmin.languages import LANGUAGES, Language, choose
 from regadmin.messages import Message
+from regadmin.services.activities import event_name
 from regadmin.version import __version__
 from regadmin.web import inputs
 from regadmin.web.guards import Guards, identity
@@ -23,6 +25,9 @@ FLASHES = {
     "image-deleted": ("ok", Message("The image is deleted. Disk space is freed by `registry garbage-collect`.")),
     "image-deleted-in-part": ("warn", Message("The image is deleted, but not all of its platform images could be.")),
     "password-changed": ("ok", Message("Your password is changed. Your other sessions have ended.")),
+    "preferences-changed": ("ok", Message("Your account is changed.")),
+    "session-ended": ("ok", Message("That session is signed out.")),
+    "sessions-ended": ("ok", Message("All your other sessions are signed out.")),
     "user-created": ("ok", Message("The user is created.")),
     "user-changed": ("ok", Message("The user is changed.")),
     "user-deleted": ("ok", Message("The user is deleted.")),
@@ -41,8 +46,18 @@ FLASHES = {
 
 
 class Renderer:
-    def __init__(self, templates: Path, static: StaticFiles, guards: Guards, registry_host: str):
+    """`down_since` tells since when the registry is known to be away, None while it is not."""
+
+    def __init__(
+        self,
+        templates: Path,
+        static: StaticFiles,
+        guards: Guards,
+        registry_host: str,
+        down_since: Callable[[], int | None],
+    ):
         self._guards = guards
+        self._down_since = down_since
         self._environment = Environment(
             loader=FileSystemLoader(templates),
             autoescape=True,
@@ -58,7 +73,7 @@ class Renderer:
             lambda one, many, number: language().ngettext(one, many, number),
             newstyle=True,
         )
-        self._environment.filters.update(local=_local, said=_said)
+        self._environment.filters.update(local=_local, said=_said, event_name=event_name)
         self._environment.globals.update(
             version=__version__,
             registry_host=registry_host,
@@ -78,10 +93,12 @@ class Renderer:
             "user": caller.user,
             "csrf": self._guards.csrf(caller),
             "theme": theme(),
+            "has_shortcuts": inputs.cookie("shortcuts") != "off",
             "path": request.path,
             "address": request.path + (f"?{request.query_string}" if request.query_string else ""),
             "flash": [] if inputs.is_fragment() else _taken_flash(),
             "nav": _nav(caller.user),
+            "registry_down_since": self._down_since() if caller.user else None,
         }
         return self._environment.get_template(template).render(common | context)
 
@@ -90,12 +107,18 @@ def _nav(user: User | None) -> list[tuple[str, str]]:
     """What the menu offers; whoever must choose a password first can go nowhere."""
     if user and user.must_change_password:
         return []
-    entries = [(Message("Repositories"), "/repos")]
-    if user and user.role in (Role.ADMIN, Role.MANAGER):
-        entries.append((Message("Access"), "/access"))
-    if user and user.is_admin:
-        entries += [(Message("Users"), "/users"), (Message("Groups"), "/groups")]
-    return entries
+    repositories = (Message("Repositories"), "/repos")
+    if not user or user.role not in (Role.ADMIN, Role.MANAGER):
+        return [repositories]
+    people = [(Message("Users"), "/users"), (Message("Groups"), "/groups")] if user.is_admin else []
+    return [
+        (Message("Overview"), "/overview"),
+        repositories,
+        (Message("Access"), "/access"),
+        *people,
+        (Message("Activity"), "/activity"),
+        (Message("Sync"), "/sync"),
+    ]
 
 
 def language() -> Language:

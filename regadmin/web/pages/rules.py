@@ -7,14 +7,16 @@ from dataclasses import asdict, dataclass, fields, replace
 from urllib.parse import urlencode
 
 from regadmin.entities import Rule
-from regadmin.errors import Forbidden, Invalid, Malformed
+from regadmin.errors import Error, Forbidden, Invalid, Malformed
+from regadmin.messages import Message
 from regadmin.services.rules import AlreadySaid, Rules
 from regadmin.store.rules import OwnedRule
 from regadmin.web import inputs
+from regadmin.web.answers import status_of
 from regadmin.web.guards import identity
 from regadmin.web.pages.queries import Query, address_of, read_query
 from regadmin.web.pages.rendering import flash
-from regadmin.web.pages.surface import PageSurface, local_address, redirect
+from regadmin.web.pages.surface import PageSurface, gone, local_address, redirect
 from regadmin.web.routes import Access, Route
 
 FILTERS = {
@@ -68,6 +70,7 @@ class RulePages:
             Route("GET", "/access", self.list_rules, Access.MANAGER),
             Route("GET", "/access/check", self.check_access, Access.MANAGER),
             Route("GET", "/access/matches", self.show_matches, Access.ADMIN),
+            Route("GET", "/access/suggestions/<kind:re:user|group|repository>", self.suggest, Access.MANAGER),
             Route("GET", "/access/new", self.show_new, Access.ADMIN),
             Route("POST", "/access/new", self.save_rule, Access.ADMIN),
             Route("GET", "/access/<rule_id:int>", self.show_rule, Access.ADMIN),
@@ -111,7 +114,13 @@ class RulePages:
 
     def show_matches(self) -> str:
         resource_name = _texts(inputs.query()).get("resource_name", "")
-        return self._surface.render("access/_matches.html", **self._matches(resource_name))
+        suggestions = self._rules.suggest("repository", resource_name)
+        return self._surface.render("access/_live.html", suggestions=suggestions, **self._matches(resource_name))
+
+    def suggest(self, kind: str) -> str:
+        """What a field of this kind offers; htmx sends what is typed there under the field's own name."""
+        typed = next(iter(_texts(inputs.query()).values()), "")[:255]
+        return self._surface.render("access/_suggestions.html", suggestions=self._rules.suggest(kind, typed))
 
     def show_new(self) -> str:
         asked = _texts(inputs.query())
@@ -156,13 +165,20 @@ class RulePages:
         return self._surface.render("access/_row.html", row=row, counts=self._counts([row]), back=back)
 
     def confirm_deletion(self, rule_id: int) -> str:
-        return self._surface.render("access/delete.html", row=self._rules.find_owned(rule_id))
+        return self._ask(rule_id)
 
     def delete_rule(self, rule_id: int) -> str:
-        self._surface.check_csrf(inputs.form())
-        self._rules.delete(rule_id, identity().actor)
+        try:
+            self._surface.check_csrf(inputs.form())
+            self._rules.delete(rule_id, identity().actor)
+        except Forbidden as error:
+            return self._ask(rule_id, error)
         flash("rule-deleted")
-        return redirect("/access")
+        return gone("/access")
+
+    def _ask(self, rule_id: int, error: Error | None = None) -> str:
+        row, status = self._rules.find_owned(rule_id), status_of(error) if error else 200
+        return self._surface.question("access/delete.html", status, row=row, problem=error.message if error else "")
 
     def _save(self, rule: Rule | None, prepared: dict) -> None:
         by = identity().actor
@@ -216,7 +232,7 @@ def _filters() -> dict[str, str]:
     chosen = {name: asked.get(name, "") for name in FILTERS}
     for name, value in chosen.items():
         if value and value not in FILTERS[name]:
-            raise Malformed(f"{name} must be one of {', '.join(FILTERS[name])}")
+            raise Malformed(Message("%(name)s is none of those that are offered", name=name))
     return chosen
 
 

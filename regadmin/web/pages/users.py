@@ -4,18 +4,20 @@ from dataclasses import replace
 from urllib.parse import urlencode
 
 from regadmin.entities import Page, Role, User
-from regadmin.errors import Conflict, Forbidden, Malformed
+from regadmin.errors import Conflict, Error, Forbidden, Malformed
+from regadmin.messages import Message
 from regadmin.services.groups import Groups
 from regadmin.services.repositories import Repositories
 from regadmin.services.rules import Rules
 from regadmin.services.users import Users, generate_password
 from regadmin.store.listing import Listing
 from regadmin.web import inputs
+from regadmin.web.answers import status_of
 from regadmin.web.guards import identity
 from regadmin.web.pages import forms
 from regadmin.web.pages.queries import address_of, read_query
 from regadmin.web.pages.rendering import flash
-from regadmin.web.pages.surface import PageSurface, redirect
+from regadmin.web.pages.surface import PageSurface, gone, redirect
 from regadmin.web.routes import Access, Route
 
 STATUSES = {"": None, "active": False, "blocked": True}
@@ -63,7 +65,7 @@ class UserPages:
             query=query,
             url=url,
             chosen=chosen,
-            groups=self._all_groups(),
+            groups=[(group.id, group.name) for group in self._all_groups()],
         )
 
     def show_user(self, user_id: int) -> str:
@@ -120,18 +122,16 @@ class UserPages:
         return redirect(f"/users/{user_id}")
 
     def show_delete(self, user_id: int) -> str:
-        return self._render_delete(user_id)
+        return self._ask(user_id)
 
     def delete_user(self, user_id: int) -> str:
         try:
             self._surface.check_csrf(inputs.form())
             self._users.delete(user_id, identity().actor)
-        except Conflict:
-            return self._render_delete(user_id, 409)
-        except Forbidden:
-            return self._render_delete(user_id, 403)
+        except (Conflict, Forbidden) as error:
+            return self._ask(user_id, error)
         flash("user-deleted")
-        return redirect("/users")
+        return gone("/users")
 
     def _reach(self, account: User) -> tuple[Page, dict]:
         """The first repositories that the registry lets him use, and his rights there."""
@@ -155,11 +155,15 @@ class UserPages:
             groups=self._all_groups(),
         )
 
-    def _render_delete(self, user_id: int, status: int = 200) -> str:
+    def _ask(self, user_id: int, error: Error | None = None) -> str:
         summary = self._users.find_summary(user_id)
-        refusal = self._users.why_not_delete(summary.user, identity().actor)
-        return self._surface.render(
-            "users/delete.html", status, summary=summary, account=summary.user, refusal=refusal, is_stale=status == 403
+        return self._surface.question(
+            "users/delete.html",
+            status_of(error) if error else 200,
+            summary=summary,
+            account=summary.user,
+            problem=error.message if error else "",
+            refusal=self._users.why_not_delete(summary.user, identity().actor),
         )
 
 
@@ -168,9 +172,9 @@ def _filters() -> dict[str, str]:
     asked = inputs.query()
     chosen = {name: asked.get(name, [""])[0] for name in ("role", "status", "group")}
     if chosen["role"] not in ("", *Role) or chosen["status"] not in STATUSES:
-        raise Malformed(f"role must be one of {', '.join(Role)}, and status active or blocked")
+        raise Malformed(Message("%(name)s is none of those that are offered", name="role, status"))
     if chosen["group"] and not forms.numbers({"group": [chosen["group"]]}, "group"):
-        raise Malformed("group must be a number")
+        raise Malformed(Message("%(name)s must be a number", name="group"))
     return chosen
 
 

@@ -1,0 +1,333 @@
+"""Whether the registry and this server are set up to work together, and what to do where they are not."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from regadmin.certificates.signing import WARNING_DAYS, SigningKey
+from regadmin.errors import Error, RegistryRefused
+from regadmin.messages import Message
+from regadmin.registry.client import Ping, RegistryClient
+from regadmin.services.registry_settings import RegistrySettings
+from regadmin.store import Store
+
+
+class State(StrEnum):
+    OK = "ok"
+    WARN = "warn"
+    """It works, but wants attention."""
+    BAD = "bad"
+    UNKNOWN = "unknown"
+    """It has not happened yet, or cannot be told now."""
+
+
+class Fact(NamedTuple):
+    """Something that a check found: a text, or with `at` a time in seconds."""
+
+    label: str
+    text: str = ""
+    at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """`name` is stable; what it `says` of its state, and the `remedy` if there is something to do, are sentences."""
+
+    name: str
+    state: State
+    says: str
+    remedy: str = ""
+    facts: tuple[Fact, ...] = ()
+
+    @property
+    def title(self) -> str:
+        return NAMES[self.name]
+
+    @property
+    def is_done(self) -> bool:
+        return self.state in (State.OK, State.WARN)
+
+
+NAMES = {
+    "default-password": Message("Default password"),
+    "registry": Message("Registry"),
+    "challenge": Message("Where clients are sent"),
+    "credentials": Message("Trust in this server"),
+    "certificate": Message("Signing certificate"),
+    "deletion": Message("Deleting"),
+    "notifications": Message("Notifications"),
+    "synchronisation": Message("First synchronisation"),
+    "access": Message("First user and rule"),
+}
+"""All checks, in the order in which they are gone through, and what people call them."""
+
+_ASKING = ("registry", "challenge", "credentials", "deletion")
+"""Those that ask the registry."""
+
+_NOT_ASKED = Message("this has not been checked yet")
+_NO_ANSWER = Message("this cannot be told while the registry does not answer")
+
+
+class Checks:
+    """`probe` is a client with timeouts so short that somebody can wait for them.
+
+    `signing_key` is None where the registry takes no tokens; `address` is that of this server, as it is configured.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        probe: RegistryClient,
+        registry_address: str,
+        settings: RegistrySettings,
+        signing_key: SigningKey | None,
+        address: str,
+    ):
+        self._store = store
+        self._probe = probe
+        self._registry_address = registry_address
+        self._settings = settings
+        self._signing_key = signing_key
+        self._address = address
+        self._remembered: dict[str, CheckResult] = {}
+
+    def run(self, address: str = "") -> list[CheckResult]:
+        """Go through all of them, which takes as long as the probe waits for an answer.
+
+        `address` is where the reader reaches this server, such as `https://admin.example.org`.
+        """
+        self._remembered = self._ask_registry(address or self._address)
+        return self.known()
+
+    def known(self) -> list[CheckResult]:
+        """The same without a request to the registry: of it, what was found last."""
+        found = self._look_around() | self._remembered
+        return [
+            found.get(name) or CheckResult(name, State.UNKNOWN, _NOT_ASKED)
+            for name in NAMES
+            if name != "certificate" or self._signing_key
+        ]
+
+    def _ask_registry(self, address: str) -> dict[str, CheckResult]:
+        with ThreadPoolExecutor(len(_ASKING)) as pool:
+            ping = pool.submit(_outcome, self._probe.ping)
+            credentials = pool.submit(_outcome, self._probe.check_credentials)
+            deletion = pool.submit(_outcome, self._probe.check_deletion)
+        answer = ping.result()
+        results = [self._registry(answer)]
+        if isinstance(answer, Error):
+            results += [CheckResult(name, State.UNKNOWN, _NO_ANSWER) for name in _ASKING[1:]]
+        else:
+            results.append(self._challenge(answer, address))
+            results.append(self._credentials(answer, credentials.result()))
+            results.append(self._deletion(deletion.result()))
+        return {result.name: result for result in results}
+
+    def _look_around(self) -> dict[str, CheckResult]:
+        """What can be told without the registry."""
+        results = [
+            self._default_password(),
+            self._certificate(self._signing_key) if self._signing_key else None,
+            self._notifications(),
+            self._synchronisation(),
+            self._access(),
+        ]
+        return {result.name: result for result in results if result}
+
+    def _default_password(self) -> CheckResult:
+        login = self._store.users.find_with_default_password()
+        if not login:
+            changed = Message("nobody has the password any more that everybody knows")
+            return CheckResult("default-password", State.OK, changed)
+        return CheckResult(
+            "default-password",
+            State.BAD,
+            Message("the account %(login)s still has the password that everybody knows", login=login),
+            Message("sign in as %(login)s and choose another one", login=login),
+        )
+
+    def _registry(self, answer: Ping | Error) -> CheckResult:
+        facts = (Fact(Message("Address"), self._registry_address),)
+        if isinstance(answer, Error):
+            return CheckResult(
+                "registry",
+                State.BAD,
+                answer.message,
+                Message("start it, and compare its address with registry.host and registry.port of this server"),
+                facts,
+            )
+        facts += (Fact(Message("Response time"), f"{answer.seconds * 1000:.0f} ms"),)
+        if answer.version:
+            facts += (Fact(Message("API"), answer.version),)
+        return CheckResult("registry", State.OK, Message("the registry answers"), facts=facts)
+
+    def _challenge(self, answer: Ping, address: str) -> CheckResult:
+        if answer.status == 200:
+            return CheckResult(
+                "challenge",
+                State.BAD,
+                Message("the registry lets everybody do everything: it asks for no credentials"),
+                Message("put the part “auth” from below into its configuration and restart it"),
+            )
+        if not self._settings.is_token:
+            return _basic_challenge(answer)
+        return self._token_challenge(answer.challenge, address)
+
+    def _token_challenge(self, challenge: dict[str, str], address: str) -> CheckResult:
+        if not challenge:
+            return CheckResult(
+                "challenge",
+                State.BAD,
+                Message("the registry asks for other credentials than tokens"),
+                Message("put the part “auth” from below in place of the other one in its configuration and restart it"),
+            )
+        realm, service = challenge.get("realm", ""), challenge.get("service", "")
+        expected = self._settings.realm(address)
+        facts = _compared("realm", expected, realm) + _compared("service", self._settings.service, service)
+        origin, path = _parts(realm)
+        if service != self._settings.service or path not in self._settings.realm_paths:
+            return CheckResult(
+                "challenge",
+                State.BAD,
+                Message("the registry sends its clients elsewhere, or names another service"),
+                Message("set them as expected in its configuration, under auth and token, and restart it"),
+                facts,
+            )
+        if origin != address.lower():
+            return CheckResult(
+                "challenge",
+                State.WARN,
+                Message("the registry sends its clients to another address than the one where you are now"),
+                Message("if that address leads here too, for every client, all is well; else set the expected one"),
+                facts,
+            )
+        return CheckResult("challenge", State.OK, Message("the registry sends its clients here"), facts=facts)
+
+    def _credentials(self, answer: Ping, outcome: Error | None) -> CheckResult:
+        if answer.status == 200:
+            return CheckResult(
+                "credentials", State.UNKNOWN, Message("this cannot be told while the registry lets everybody in")
+            )
+        if not outcome:
+            accepted = Message("the registry accepts a token of this server")
+            known = Message("the registry accepts our login and password")
+            return CheckResult("credentials", State.OK, accepted if self._settings.is_token else known)
+        remedy = Message(
+            "give it the certificate below as rootcertbundle, compare issuer and service, and restart it: "
+            "it reads the certificate only when it starts"
+        )
+        other = Message("compare registry.login and registry.password with its htpasswd file")
+        return CheckResult("credentials", State.BAD, outcome.message, remedy if self._settings.is_token else other)
+
+    def _certificate(self, key: SigningKey) -> CheckResult:
+        days = key.days_left(self._store.now())
+        facts = (Fact("SHA-256", key.fingerprint), Fact(Message("Ends"), at=key.not_after))
+        if days >= WARNING_DAYS:
+            return CheckResult("certificate", State.OK, Message("the certificate is valid"), facts=facts)
+        return CheckResult(
+            "certificate",
+            State.WARN if days >= 0 else State.BAD,
+            Message("the certificate ends soon, and with it every sign-in to the registry")
+            if days >= 0
+            else Message("the certificate has ended: the registry accepts no token"),
+            Message("replace the files under registry.certs, give the new certificate to the registry, restart both"),
+            facts,
+        )
+
+    def _deletion(self, outcome: Error | None) -> CheckResult:
+        if not outcome:
+            return CheckResult("deletion", State.OK, Message("the registry allows to delete images"))
+        if not isinstance(outcome, RegistryRefused) or outcome.status != 405:
+            return CheckResult("deletion", State.UNKNOWN, Message("this cannot be told before the registry trusts us"))
+        return CheckResult(
+            "deletion",
+            State.BAD,
+            Message("the registry does not allow to delete images"),
+            Message("put the part “storage” from below into its configuration and restart it"),
+        )
+
+    def _notifications(self) -> CheckResult:
+        at = self._store.inbox.latest_arrival()
+        if at is None:
+            return CheckResult(
+                "notifications",
+                State.UNKNOWN,
+                Message("no notification has come yet"),
+                Message(
+                    "put the part “notifications” from below into its configuration, restart it, "
+                    "and push or pull an image"
+                ),
+            )
+        latest = Fact(Message("Last one"), at=at)
+        return CheckResult("notifications", State.OK, Message("notifications arrive"), facts=(latest,))
+
+    def _synchronisation(self) -> CheckResult:
+        if self._store.sync_runs.has_complete():
+            return CheckResult("synchronisation", State.OK, Message("all of the registry is in the index"))
+        run = self._store.sync_runs.latest()
+        if not run or run.state == "running":
+            waiting, running = Message("the registry has not been read yet"), Message("the registry is being read")
+            return CheckResult("synchronisation", State.UNKNOWN, running if run else waiting)
+        return CheckResult(
+            "synchronisation",
+            State.BAD,
+            run.errors[0] if run.errors else Message("the synchronisation broke off"),
+            Message("mend what is wrong above, then start it again"),
+        )
+
+    def _access(self) -> CheckResult:
+        if self._store.users.count() < 2:
+            return CheckResult(
+                "access",
+                State.UNKNOWN,
+                Message("you are the only one"),
+                Message("create the users who may use the registry, and rules that say what they may do"),
+            )
+        if not self._store.rules.has_enabled():
+            return CheckResult(
+                "access",
+                State.UNKNOWN,
+                Message("no rule gives anybody access"),
+                Message("create a rule for a user, a group or everybody"),
+            )
+        return CheckResult("access", State.OK, Message("there are users, and rules for them"))
+
+
+def _basic_challenge(answer: Ping) -> CheckResult:
+    if not answer.challenge:
+        return CheckResult("challenge", State.OK, Message("the registry asks for login and password"))
+    return CheckResult(
+        "challenge",
+        State.BAD,
+        Message("the registry asks for tokens, but registry.auth-type of this server is basic"),
+        Message("make both the same, and restart the one that you changed"),
+    )
+
+
+def _parts(url: str) -> tuple[str, str]:
+    """Scheme and host, in lower case, and path; two times '' for what is no URL."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "", ""
+    return f"{parts.scheme}://{parts.netloc}".lower(), parts.path
+
+
+def _compared(name: str, expected: str, found: str) -> tuple[Fact, ...]:
+    if expected == found:
+        return (Fact(name, found),)
+    return (
+        Fact(Message("Expected %(name)s", name=name), expected),
+        Fact(Message("Found %(name)s", name=name), found or "-"),
+    )
+
+
+def _outcome(ask: Callable):
+    """What it answers, or the error with which it fails."""
+    try:
+        return ask()
+    except Error as error:
+        return error

@@ -1,0 +1,231 @@
+"""Server time of the lists of repositories and tags in a large store. `python -m tests.bench.lists` runs it."""
+
+import argparse
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from regadmin import options, patterns
+from regadmin.app import App
+from regadmin.entities import EVERYONE_ID, REGISTERED_ID, Actor
+from regadmin.store import Store
+from tests.rigs.client import Client
+
+PASSWORD = "a good password"
+REPOSITORIES, TAGS, LARGE = 10_000, 100_000, 10_000
+LARGE_NAME = "large/app"
+TIMES = 7
+_NOW = 1_750_000_000
+_DAY = 86_400
+_BY = Actor("bench")
+
+
+def fill(store: Store, repositories: int = REPOSITORIES, tags: int = TAGS, large: int = LARGE) -> None:
+    """Write an index of so many repositories, one of which has `large` of the tags."""
+    chance = random.Random(1)
+    names = [LARGE_NAME, *(f"team-{number % 500:03}/app-{number:05}" for number in range(1, repositories))]
+    each, rest = divmod(max(tags - large, 0), max(repositories - 1, 1))
+    with store.transaction():
+        for position, name in enumerate(names, start=1):
+            count = large if position == 1 else each + (position <= rest + 1)
+            _fill_repository(store, chance, position, name, count)
+        store.repositories.refresh_all()
+    store.database.execute("ANALYZE")
+
+
+def _fill_repository(store: Store, chance: random.Random, repository_id: int, name: str, tags: int) -> None:
+    """Every fifth tag shares its image with the one before; every tenth is a signature."""
+    add = store.database.connection.executemany
+    pushed = [_NOW - chance.randrange(400 * _DAY) for _ in range(tags)]
+    pulled = [_NOW - chance.randrange(400 * _DAY) for _ in range(tags)]
+    add(
+        "INSERT INTO repositories VALUES (?, ?, 0, 0, ?, ?, ?, ?, 0)",
+        [(repository_id, name, sum(pulled) % 10_000, max(pulled, default=None), max(pushed, default=None), "alice")],
+    )
+    first = store.database.one("SELECT COALESCE(max(id), 0) FROM manifests")[0] + 1
+    digests = [f"sha256:{chance.getrandbits(256):064x}" for _ in range(max(tags, 1))]
+    add(
+        """
+        INSERT INTO manifests (id, repository_id, digest, media_type, kind, size, platforms, created_at, seen_run)
+        VALUES (?, ?, ?, 'application/vnd.oci.image.manifest.v1+json', 'image', ?, '["linux/amd64"]', ?, 0)
+        """,
+        [
+            (first + number, repository_id, digest, chance.randrange(10**9), _NOW - number)
+            for number, digest in enumerate(digests)
+        ],
+    )
+    add(
+        """
+        INSERT INTO tags (repository_id, name, sort_key, manifest_id, pushed_at, pushed_by, updated_at, pull_count,
+                          last_pulled_at)
+        VALUES (:repository, :name, natural_key(:name), :manifest, :pushed, 'alice', :pushed, :pulls, :pulled)
+        """,
+        [
+            {
+                "repository": repository_id,
+                "name": _tag_name(number, digests),
+                "manifest": first + number - (number % 5 == 4),
+                "pushed": pushed[number],
+                "pulls": chance.randrange(1000),
+                "pulled": pulled[number],
+            }
+            for number in range(tags)
+        ],
+    )
+
+
+def _tag_name(number: int, digests: list[str]) -> str:
+    if number % 10 == 9:
+        return digests[number - 1].replace(":", "-") + ".sig"
+    return f"{number // 100}.{number % 100}.{number % 7}"
+
+
+def add_people(app: App) -> None:
+    """A user whose rights come from names, globs and expressions, and what everybody may pull."""
+    user = app.users.create(_BY, PASSWORD, login="user", role="user")
+    app.users.create(_BY, PASSWORD, login="manager", role="manager")
+    crew = app.groups.create(_BY, "crew")
+    app.users.update(user.id, _BY, group_ids=[crew.id])
+
+    def allow(owner: int, name: str, is_group: bool = False, action: str = "pull") -> None:
+        app.rules.create(_BY, owner, is_group, resource_name=name, action=action)
+
+    for number in range(1, 201):
+        allow(user.id, f"team-{number % 500:03}/app-{number * 7:05}")
+    for number in range(20):
+        allow(user.id, f"team-{number:03}/**", action="push")
+        allow(crew.id, f"team-1{number:02}/app-*", is_group=True)
+    for number in range(10):
+        allow(user.id, f"/team-2{number}[0-9]\\/app-[0-9]+/")
+    allow(user.id, "${login}/**")
+    allow(user.id, LARGE_NAME)
+    allow(REGISTERED_ID, "team-30?/*")
+    allow(REGISTERED_ID, "/team-31[0-9]\\/.*/")
+    allow(EVERYONE_ID, "team-4*/*")
+    allow(EVERYONE_ID, "/team-49[0-9]\\/.*/")
+    allow(EVERYONE_ID, LARGE_NAME)
+
+
+def addresses(is_anonymous: bool) -> dict[str, str]:
+    """What is measured, and where it is."""
+    repos, tags = "/repos", f"/repos/{LARGE_NAME}"
+    found = {
+        "first page": repos,
+        "100 rows": repos + "?per=100",
+        "search": repos + "?q=app-09",
+        "search that finds nothing": repos + "?q=nothing",
+        "search for a tag": repos + "?q=team-40:1.2",
+        "search for a tag everywhere": repos + "?q=:0.1.",
+        "search for a tag that is nowhere": repos + "?q=:nothing",
+        "deep page": repos + "?page=60",
+        **{f"by {sort}": f"{repos}?sort=-{sort}" for sort in ("name", "tags", "size", "pulls", "pushed")},
+        "deep page by push": repos + "?sort=-pushed&page=60",
+        "namespace": repos + "?namespace=team-401",
+        **{f"visibility {value}": f"{repos}?visibility={value}" for value in ("everyone", "registered", "restricted")},
+        "not pulled for 90 days": repos + "?idle=90",
+        "export": repos + ".csv",
+        "tags: first page": tags,
+        "tags: 100 rows": tags + "?per=100",
+        "tags: search": tags + "?q=7.",
+        "tags: deep page": tags + "?page=300",
+        **{f"tags: by {sort}": f"{tags}?sort=-{sort}" for sort in ("name", "size", "created", "pushed", "pulls")},
+        "tags: deep page by name": tags + "?sort=name&page=300",
+        "tags: signatures": tags + "?attached=1",
+    }
+    return {what: url for what, url in found.items() if not is_anonymous or "visibility" not in what}
+
+
+@contextmanager
+def counted(store: Store) -> Iterator[list[str]]:
+    """The statements that this thread's connection runs meanwhile."""
+    statements: list[str] = []
+    connection = store.database.connection
+    connection.set_trace_callback(statements.append)
+    try:
+        yield statements
+    finally:
+        connection.set_trace_callback(None)
+
+
+def visitor(app: App, login: str) -> Client:
+    client = Client(app.wsgi)
+    if login:
+        answer = client.post("/auth/local/login", form={"user": login, "passwd": PASSWORD})
+        assert answer.status == 200, answer.text
+    return client
+
+
+def milliseconds(call: Callable[[], object]) -> float:
+    """Of this thread alone: what else the machine does meanwhile does not count."""
+    began = time.thread_time()
+    call()
+    return (time.thread_time() - began) * 1000
+
+
+def measure(app: App, login: str) -> dict[str, tuple[float, int]]:
+    """The median time in milliseconds, and the number of statements."""
+    client, found = visitor(app, login), {}
+    for what, url in addresses(not login).items():
+        median = statistics.median(milliseconds(lambda u=url: client.get(u)) for _ in range(TIMES))
+        with counted(app.store) as statements:
+            answer = client.get(url)
+        assert answer.status == 200, (what, answer.status)
+        found[what] = (median, len(statements))
+    return found
+
+
+def build(directory: Path) -> App:
+    given = {
+        "registry.host": "http://127.0.0.1",
+        "registry.port": "1",
+        "store.embed.path": str(directory / "data.db"),
+        "store.admin-password": PASSWORD,
+        "registry.certs.path": str(directory / "certs"),
+    }
+    settings = options.load(options.parser({}).parse_args([f"--{name}={text}" for name, text in given.items()]), {})
+    options.validate(settings)
+    return App(settings, lambda: _NOW)
+
+
+def measure_new_rules(app: App, login: str) -> float:
+    """The first page when the rules are no longer those whose answers are remembered."""
+    client, times = visitor(app, login), []
+    for _ in range(TIMES):
+        patterns.matcher.cache_clear()
+        times.append(milliseconds(lambda: client.get("/repos")))
+    return statistics.median(times)
+
+
+def table(app: App) -> str:
+    logins = ("admin", "user", "")
+    found = {login: measure(app, login) for login in logins}
+    lines = ["| list | admin ms | user ms | anonymous ms | statements |", "|---|---:|---:|---:|---:|"]
+    for what, (_, statements) in found["admin"].items():
+        times = [f"{found[login][what][0]:.0f}" if what in found[login] else "-" for login in logins]
+        lines.append(f"| {what} | {' | '.join(times)} | {statements} |")
+    fresh = [f"{measure_new_rules(app, login):.0f}" for login in logins]
+    return "\n".join([*lines, f"| first page after a change of rules | {' | '.join(fresh)} | |"])
+
+
+def report(repositories: int = REPOSITORIES, tags: int = TAGS) -> str:
+    with tempfile.TemporaryDirectory() as directory:
+        app = build(Path(directory))
+        fill(app.store, repositories, tags, min(LARGE, tags))
+        add_people(app)
+        return table(app)
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(prog="python -m tests.bench.lists")
+    arguments.add_argument("--repositories", type=int, default=REPOSITORIES)
+    arguments.add_argument("--tags", type=int, default=TAGS)
+    wanted = arguments.parse_args()
+    print(report(wanted.repositories, wanted.tags))
+
+
+if __name__ == "__main__":
+    main()
