@@ -70,7 +70,7 @@ from regadmin.web.pages.synchronisation import SynchronisationPages
 from regadmin.web.pages.users import UserPages
 from regadmin.web.proxies import TrustedProxies
 from regadmin.web.realm import PATHS as REALM_PATHS
-from regadmin.web.realm import Realm
+from regadmin.web.realm import Realm, RecentAnswers
 from regadmin.web.surfaces import ApiSurface, error_handler
 
 USER_AGENT = f"regadmin/{__version__}"
@@ -276,7 +276,7 @@ class App:
         StaticFilesDoor(self._static).install(bottle)
         bottle.add_hook("after_request", secure_headers)
         bottle.default_error_handler = error_handler(api, pages.show_error)
-        wsgi = TrustedProxies(bottle, self._settings["trusted-proxies"])
+        wsgi = TrustedProxies(RecentAnswers(bottle, realm), self._settings["trusted-proxies"])
         return AccessLog(wsgi, *self._access_loggers())
 
     def _overview_pages(self, pages: PageSurface) -> OverviewPages:

@@ -5,11 +5,11 @@ import hmac
 import secrets
 import threading
 import time
-from collections import OrderedDict
 
 import bcrypt
 
 from regadmin.errors import Invalid
+from regadmin.memory import Memory
 from regadmin.messages import Message
 
 MIN_BYTES, MAX_BYTES = 6, 72
@@ -33,9 +33,9 @@ class Passwords:
 
     def __init__(self, cost: int = COST, ttl: float = 300, size: int = 10_000, clock=time.monotonic):
         self._cost = cost
-        self._ttl, self._size, self._clock = ttl, size, clock
+        self._ttl, self._size = ttl, size
         self._key = secrets.token_bytes(32)
-        self._verified: OrderedDict[bytes, float] = OrderedDict()
+        self._verified: Memory[bool] = Memory(size, clock)
         self._flights: dict[bytes, threading.Lock] = {}
         self._lock = threading.Lock()
         self._dummy = self.hash(secrets.token_hex(16))
@@ -46,10 +46,10 @@ class Passwords:
     def verify(self, password: str, stored: str | None) -> bool:
         """Tell whether the password belongs to the stored hash; None takes as long and is never true."""
         key = hmac.digest(self._key, b"%s\0%s" % (password.encode(), (stored or "").encode()), hashlib.sha256)
-        if self._is_remembered(key):
+        if self._verified.get(key):
             return True
         with self._flight(key):
-            return self._is_remembered(key) or self._compute(password, stored, key)
+            return self._verified.get(key) or self._compute(password, stored, key)
 
     def _compute(self, password: str, stored: str | None, key: bytes) -> bool:
         # Longer passwords cannot have been set; bcrypt would refuse or cut them.
@@ -57,18 +57,8 @@ class Passwords:
         equal = bcrypt.checkpw(given, (stored or self._dummy).encode())
         if not equal or stored is None or given != password.encode():
             return False
-        with self._lock:
-            self._verified[key] = self._clock() + self._ttl
-            while len(self._verified) > self._size:
-                self._verified.popitem(last=False)
+        self._verified.put(key, True, self._ttl)
         return True
-
-    def _is_remembered(self, key: bytes) -> bool:
-        with self._lock:
-            until = self._verified.get(key)
-            if until is not None and until <= self._clock():
-                del self._verified[key]
-        return until is not None and until > self._clock()
 
     def _flight(self, key: bytes) -> threading.Lock:
         """One computation per key: a burst of the same cold credentials waits for the first of them."""

@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "regadmin"
 FLOORS = [
-    {"errors", "entities", "messages", "version"},
+    {"errors", "entities", "memory", "messages", "version"},
     {"scopes", "patterns", "options", "assets", "passwords", "languages", "translations"},
     {"decisions", "samples"},
     {"store", "registry", "certificates"},

@@ -11,6 +11,7 @@ from regadmin import scopes
 from regadmin.decisions import grant
 from regadmin.entities import User
 from regadmin.errors import Malformed
+from regadmin.memory import Memory
 from regadmin.scopes import Scope
 from regadmin.store import Store
 
@@ -19,6 +20,12 @@ OWN_SUBJECT = "regadmin:index"
 
 _LEEWAY = 10
 """Seconds by which a token is valid before now, for a registry whose clock is behind."""
+
+LEAST_TTL = 60
+"""Seconds that clients take a token for good, whatever is said (distribution, docs/spec/auth/token.md)."""
+
+RECENT_TOKENS = 5000
+"""So many are kept to be answered again, about 1.5 kB each."""
 
 _USE_INTERVAL = 60
 """Seconds for which a user's further tokens do not write his last use again."""
@@ -32,7 +39,7 @@ class Signer(Protocol):
 
 class Token(NamedTuple):
     text: str
-    expires_in: int
+    expires_at: int
     issued_at: str
     """RFC 3339, UTC."""
 
@@ -44,11 +51,18 @@ class Tokens:
         self._issuer = issuer
         self._service = service
         self._ttl = ttl
-        self._own: dict[tuple[str, ...], tuple[int, str]] = {}
+        self._signed: Memory[Token] = Memory(RECENT_TOKENS, store.now)
         self._noted: dict[int, int] = {}
 
-    def issue(self, user: User | None, wanted: Sequence[Scope], service: str = "") -> Token:
+    def revision(self) -> int:
+        """To be read before the user is: see `issue`."""
+        return self._store.revision()
+
+    def issue(self, user: User | None, wanted: Sequence[Scope], service: str = "", revision: int = 0) -> Token:
         """A token for what is both asked for and allowed; None is an anonymous client.
+
+        With a `revision`, a token that was signed a moment ago may be given again. It must have been read
+        before `user` was, so that no change in between is lost.
 
         Raises Malformed if the token is asked for another service than ours.
         """
@@ -56,20 +70,30 @@ class Tokens:
             raise Malformed(f"this server signs for the service {self._service!r}, not for {service[:80]!r}")
         if user:
             self._note_use(user)
+        if not revision:
+            return self._granted(user, wanted)
+        key = (revision, user.id if user else None, *wanted)
+        recent = min(self._ttl // 4, self._ttl - LEAST_TTL)
+        return self._signed.get(key) or self._keep(key, self._granted(user, wanted), recent)
+
+    def _granted(self, user: User | None, wanted: Sequence[Scope]) -> Token:
         rules = self._store.rules.list_for(user) if wanted else []
         granted = [grant(user, scope, rules) for scope in wanted]
         return self._sign(user.login if user else "", [scope for scope in granted if scope.actions])
 
+    def _keep(self, key: tuple, token: Token, seconds: int) -> Token:
+        self._signed.put(key, token, seconds)
+        return token
+
+    def seconds_left(self, token: Token) -> int:
+        return token.expires_at - self._store.now()
+
     def own_authorization(self, wanted: tuple[str, ...]) -> str:
-        """The Authorization header of our own requests, kept for three quarters of its life."""
-        now = self._store.now()
-        until, header = self._own.get(wanted, (0, ""))
-        if not now < until <= now + self._ttl:
-            header = "Bearer " + self._sign(OWN_SUBJECT, scopes.parse_all(wanted)).text
-            if len(self._own) > 1000:
-                self._own.clear()
-            self._own[wanted] = (now + self._ttl * 3 // 4, header)
-        return header
+        """The Authorization header of our own requests."""
+        token = self._signed.get(wanted)
+        if not token:
+            token = self._keep(wanted, self._sign(OWN_SUBJECT, scopes.parse_all(wanted)), self._ttl * 3 // 4)
+        return f"Bearer {token.text}"
 
     def _note_use(self, user: User) -> None:
         now = self._store.now()
@@ -95,4 +119,4 @@ class Tokens:
             "access": [scope.claim() for scope in granted],
         }
         issued_at = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return Token(self._signer.sign(claims), self._ttl, issued_at)
+        return Token(self._signer.sign(claims), now + self._ttl, issued_at)

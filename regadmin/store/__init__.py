@@ -33,6 +33,10 @@ class Store:
         self.sync_runs = SyncRunStore(self.database)
         self.overview = OverviewStore(self.database)
 
+    def revision(self) -> int:
+        """A number that moves with every change of users, groups and rules, whichever process makes it."""
+        return self.database.one("SELECT number FROM revision")[0]
+
     def close(self) -> None:
         """Close this thread's connection."""
         self.database.close()

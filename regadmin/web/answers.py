@@ -53,11 +53,18 @@ _POLICY = "; ".join(
 )
 
 
+SECURE_HEADERS = (
+    ("Content-Security-Policy", _POLICY),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "same-origin"),
+)
+"""For every answer: nothing is run, framed or guessed that is not ours."""
+
+JSON_HEADERS = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
+
+
 def secure_headers() -> None:
-    """For every answer: nothing is run, framed or guessed that is not ours."""
-    response.set_header("Content-Security-Policy", _POLICY)
-    response.set_header("X-Content-Type-Options", "nosniff")
-    response.set_header("Referrer-Policy", "same-origin")
+    _set_headers(SECURE_HEADERS)
 
 
 def tell_when(error: errors.Error) -> None:
@@ -68,9 +75,13 @@ def tell_when(error: errors.Error) -> None:
 
 def json_answer(value: object, status: int = 200) -> str:
     response.status = status
-    response.content_type = "application/json"
-    response.set_header("Cache-Control", "no-store")
+    _set_headers(JSON_HEADERS)
     return json.dumps(value)
+
+
+def _set_headers(headers: tuple[tuple[str, str], ...]) -> None:
+    for name, value in headers:
+        response.set_header(name, value)
 
 
 def done(message: str, entity_id: int = 0, data: object = None, status: int = 200) -> str:

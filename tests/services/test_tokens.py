@@ -67,7 +67,7 @@ def test_a_token_says_who_for_whom_and_how_long(tokens, notary, clock, alice):
     }
     assert all(type(claims[name]) is int for name in ("exp", "nbf", "iat"))
     assert isinstance(jti, str)
-    assert (token.text, token.expires_in) == ("token 1", TTL)
+    assert (token.text, tokens.seconds_left(token)) == ("token 1", TTL)
     assert datetime.fromisoformat(token.issued_at) == datetime.fromtimestamp(now, UTC)
 
 
@@ -136,3 +136,41 @@ def test_our_own_token_is_renewed_when_the_clock_was_set_back(tokens, clock):
     first = tokens.own_authorization(wanted)
     clock.pass_time(-10_000)
     assert tokens.own_authorization(wanted) != first
+
+
+class TestRecentTokens:
+    PULL = parse_all(["repository:team/app:pull"])
+
+    def test_one_is_given_again_while_three_quarters_of_its_life_remain(self, tokens, alice, clock):
+        first = tokens.issue(alice, self.PULL, revision=tokens.revision())
+        clock.pass_time(TTL // 4 - 1)
+        again = tokens.issue(alice, self.PULL, revision=tokens.revision())
+        assert again == first
+        assert tokens.seconds_left(again) == TTL * 3 // 4 + 1
+        clock.pass_time(1)
+        assert tokens.issue(alice, self.PULL, revision=tokens.revision()) != first
+
+    def test_never_to_somebody_else_or_for_something_else(self, tokens, alice):
+        now = tokens.revision()
+        asked = [(alice, self.PULL), (None, self.PULL), (alice, []), (alice, parse_all(["repository:team/app:push"]))]
+        given = {tokens.issue(user, wanted, revision=now).text for user, wanted in asked}
+        assert len(given) == len(asked)
+
+    def test_not_after_a_change(self, tokens, alice, store):
+        first = tokens.issue(alice, self.PULL, revision=tokens.revision())
+        store.rules.delete(store.rules.list_for(alice)[0].id)
+        assert tokens.issue(alice, self.PULL, revision=tokens.revision()) != first
+
+    def test_a_change_while_the_user_is_looked_up_is_not_lost(self, tokens, alice, store, notary):
+        """The revision belongs to the moment before the user was read."""
+        before = tokens.revision()
+        stale_admin = User(alice.id, "alice", "Alice", Role.ADMIN)
+        store.users.update(alice)
+        tokens.issue(stale_admin, parse_all(["repository:x/y:push"]), revision=before)
+        tokens.issue(alice, parse_all(["repository:x/y:push"]), revision=tokens.revision())
+        assert access(notary) == []
+
+    def test_not_when_clients_would_take_it_for_good_after_its_end(self, store, notary, alice):
+        tokens = Tokens(store, notary, "an issuer", "a service", 60)
+        first = tokens.issue(alice, self.PULL, revision=tokens.revision())
+        assert tokens.issue(alice, self.PULL, revision=tokens.revision()) != first
