@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-TOOLS := chromium docker-registry skopeo
+TOOLS := apache2-utils chromium docker-registry fail2ban logrotate openssl skopeo systemd
 
-.PHONY: demo test check bench screenshots translations tools clean
+.PHONY: demo test check bench pyz screenshots translations tools clean
 
 demo: $(STAMP)
 	$(BIN)/regadmin demo
@@ -33,6 +33,12 @@ screenshots: $(STAMP) tools
 # Bring the catalogues of all languages up to date with the texts in the code; then translate what is new and run it again.
 translations: $(STAMP)
 	$(BIN)/python -m tests.catalogues
+
+# One file for each kind of machine; it runs on Python 3.11 to 3.13 with nothing installed.
+pyz: $(STAMP)
+	rm -rf build/lib build/wheel && $(BIN)/pip wheel --quiet --no-deps --wheel-dir build/wheel .
+	set -e; for machine in x86_64 aarch64; do $(BIN)/python contrib/pyz/build build/wheel/*.whl $$machine build/regadmin-$$machine.pyz; done
+	cp build/regadmin-$$(uname -m).pyz build/regadmin.pyz
 
 # What the tests run beside Python.
 tools:

@@ -2,8 +2,10 @@
 
 import logging
 import os
+import ssl
 import sys
 from collections.abc import Sequence
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
 from regadmin import options
 from regadmin.app import App
@@ -14,6 +16,8 @@ from regadmin.server import serve
 COMMANDS = {
     "serve": "serve the web interface, the token realm and the API (the default)",
     "sync": "bring the index in line with the registry, and wait for the end",
+    "htpasswd": "print the accounts as an htpasswd file, or write it: for a registry in basic mode, or for nginx",
+    "ping": "ask the server of this configuration whether it answers",
     "demo": "start a registry, a server and sample images for a look around",
 }
 EXIT_FAILED, EXIT_MISCONFIGURED, EXIT_INTERRUPTED = 1, 2, 130
@@ -21,7 +25,7 @@ EXIT_FAILED, EXIT_MISCONFIGURED, EXIT_INTERRUPTED = 1, 2, 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
-    namespace = options.parser(COMMANDS).parse_args(argv)
+    namespace = _parser().parse_args(argv)
     try:
         return _run(namespace)
     except Misconfigured as error:
@@ -34,6 +38,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
 
 
+def _parser() -> options.Parser:
+    parser = options.parser(COMMANDS)
+    htpasswd = parser.commands["htpasswd"]
+    htpasswd.usage = "%(prog)s [options] [FILE]"
+    htpasswd.add_argument("file", nargs="?", default="", metavar="FILE", help="write it; owner and mode are kept")
+    return parser
+
+
 def _run(namespace) -> int:
     if namespace.command == "demo":
         return run_demo()
@@ -42,6 +54,10 @@ def _run(namespace) -> int:
     _log(settings["debug"])
     if namespace.command == "sync":
         return _synchronise(settings)
+    if namespace.command == "ping":
+        return _ping(settings)
+    if namespace.command == "htpasswd":
+        return _show_accounts(settings, namespace.file)
     serve(settings)
     return 0
 
@@ -55,6 +71,33 @@ def _synchronise(settings: options.Settings) -> int:
         f"{run.added} added, {run.updated} updated, {run.removed} removed"
     )
     return 0 if run.state == "complete" and not run.errors else EXIT_FAILED
+
+
+def _ping(settings: options.Settings) -> int:
+    """For health checks, so the certificate may be that of any name."""
+    address = "127.0.0.1" if settings["listen"] == "*" else settings["listen"]
+    if settings["ssl.type"] == "none":
+        connection = HTTPConnection(address, settings["port"], timeout=5)
+    else:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection = HTTPSConnection(address, settings["ssl.port"], timeout=5, context=context)
+    try:
+        connection.request("GET", "/ping")
+        answer = connection.getresponse().read(10).decode("latin-1")
+    except (OSError, HTTPException) as error:
+        raise Error(f"no answer from {connection.host}:{connection.port}: {error}") from None
+    print(answer)
+    return 0 if answer == "pong" else EXIT_FAILED
+
+
+def _show_accounts(settings: options.Settings, path: str) -> int:
+    htpasswd = App(settings).htpasswd
+    if path:
+        htpasswd.write(path)
+    else:
+        print(htpasswd.text(), end="")
+    return 0
 
 
 def _log(is_debug: bool) -> None:

@@ -8,7 +8,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from bottle import Bottle
@@ -29,6 +28,7 @@ from regadmin.services.deletions import Deletions
 from regadmin.services.events import Events
 from regadmin.services.groups import Groups
 from regadmin.services.health import Health
+from regadmin.services.htpasswd import Htpasswd, HtpasswdKeeper
 from regadmin.services.images import Images
 from regadmin.services.indexing import Indexer
 from regadmin.services.overview import Overview
@@ -51,6 +51,7 @@ from regadmin.web.api.openapi import OpenApi
 from regadmin.web.api.rules import RulesApi
 from regadmin.web.api.users import UsersApi
 from regadmin.web.guards import Guards
+from regadmin.web.log_files import LogFile
 from regadmin.web.notifications import PATH as EVENTS_PATH
 from regadmin.web.notifications import Notifications
 from regadmin.web.pages.account import AccountPages
@@ -87,7 +88,12 @@ class App:
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time):
         self._settings = settings
         self.store = Store(settings["store.embed.path"], clock)
-        self.users = Users(self.store, Passwords())
+        hasher = Passwords()
+        is_basic = settings["registry.auth-type"] == "basic"
+        own = (settings["registry.login"], hasher.hash(settings["registry.password"])) if is_basic else ()
+        self.htpasswd = Htpasswd(self.store, *own)
+        self._htpasswd_keeper = HtpasswdKeeper(self.htpasswd, settings["registry.htpasswd"] if is_basic else "")
+        self.users = Users(self.store, hasher, self._htpasswd_keeper.follow_change)
         self.users.create_first_admin(settings["store.admin-password"])
         self.activities = Activities(self.store)
         self.groups = Groups(self.store)
@@ -121,13 +127,15 @@ class App:
         self._first_checks = Worker("first checks", self.checks.run)
 
     def start_background_work(self) -> None:
-        """The timer and the inbox; to be called in one process only."""
+        """The timer and the inbox; to be called in one process only. Raises Misconfigured."""
+        self._htpasswd_keeper.begin()
         self.events.on_arrival = self._inbox.wake
         self._timer.every(self._settings["registry.gc-interval"], self.synchronisation.run_by_timer)
         self._timer.every(60, self._clean_up)
         self._timer.every(0.5, self.health.check)
         self._timer.every(5, self.overview.measure)
         self._timer.every(5, self.checks.run)
+        self._timer.every(1, self._htpasswd_keeper.repair)
         for thread in (self._timer, self._inbox, self._first_sync, self._first_checks):
             thread.start()
 
@@ -135,6 +143,11 @@ class App:
         self.synchronisation.stop()
         for thread in (self._timer, self._inbox, self._first_sync, self._first_checks):
             thread.stop()
+
+    def reopen_logs(self) -> None:
+        """To be called after another program has renamed the access log."""
+        if self._log_file:
+            self._log_file.reopen()
 
     def _clean_up(self) -> None:
         self.events.forget_old()
@@ -298,18 +311,16 @@ class App:
     def _access_loggers(self) -> tuple[logging.Logger | None, logging.Logger | None]:
         """For the combined format in a file, and for the short one on standard output."""
         settings = self._settings
-        file = short = None
+        self._log_file = short = None
         if settings["logger.enabled"]:
             path, size = settings["logger.file"], settings["logger.max-size"]
             try:
-                file = RotatingFileHandler(
-                    path, maxBytes=size, backupCount=settings["logger.max-backups"], encoding="utf-8"
-                )
+                self._log_file = LogFile(path, size, settings["logger.max-backups"])
             except OSError as error:
                 raise Misconfigured(f"logger.file {path}: {error.strerror}") from None
         if settings["logger.stdout"]:
             short = logging.StreamHandler(sys.stdout)
-        return _access_logger(file), _access_logger(short)
+        return _access_logger(self._log_file), _access_logger(short)
 
 
 def _access_logger(handler: logging.Handler | None) -> logging.Logger | None:

@@ -264,7 +264,7 @@ OPTIONS = (
     Option("logger.max-size", ("RA_LOGGER_SIZE",), SIZE, "10M",
            "Size at which the access log is rotated"),
     Option("logger.max-backups", ("RA_LOGGER_BACKUPS",), _integer(0, 10_000), "10",
-           "Number of rotated access logs to keep"),
+           "Number of rotated access logs to keep, compressed; with 0 it is left to logrotate and SIGHUP"),
 
     Option("ssl.type", ("RA_SSL_TYPE",), _choice("none", "static", "auto"), "none",
            "HTTPS of this server: none, with a certificate from files, or with one from an ACME authority"),
@@ -613,10 +613,11 @@ def validate(settings: Settings) -> None:
         for name in names
         if (not reason or settings[reason] == value) and not settings[name]
     ]
-    if len(settings["store.admin-password"].encode()) > 72:
+    hashed = ["store.admin-password"] + ["registry.password"] * (settings["registry.auth-type"] == "basic")
+    for name in hashed:
         # The hash ignores what follows.
-        source = settings.source("store.admin-password")
-        problems.append(f"store.admin-password must be at most 72 bytes long ({source})")
+        if len(settings[name].encode()) > 72:
+            problems.append(f"{name} must be at most 72 bytes long ({settings.source(name)})")
     _refuse(problems)
 
 

@@ -5,6 +5,7 @@ import signal
 
 from waitress import create_server
 
+from regadmin import readiness
 from regadmin.app import App
 from regadmin.errors import Misconfigured
 from regadmin.options import Settings
@@ -24,8 +25,10 @@ def serve(settings: Settings) -> None:
     app = App(settings)
     server = _listen(app, settings)
     signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGHUP, lambda *_: app.reopen_logs())
     app.start_background_work()
     log.info("listening on %s:%s", settings["listen"], settings["port"])
+    readiness.notify("READY=1")
     server.run()
     app.stop_background_work()
     log.info("stopped")
@@ -50,4 +53,5 @@ def _listen(app: App, settings: Settings):
 
 
 def _end(*_) -> None:
+    readiness.notify("STOPPING=1")
     raise SystemExit(0)

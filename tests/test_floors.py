@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "regadmin"
 FLOORS = [
     {"errors", "entities", "memory", "messages", "version"},
-    {"scopes", "patterns", "options", "assets", "passwords", "languages", "translations"},
+    {"scopes", "patterns", "options", "assets", "passwords", "languages", "translations", "readiness"},
     {"decisions", "samples"},
     {"store", "registry", "certificates"},
     {"services"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cache
 from zoneinfo import available_timezones
@@ -27,9 +27,12 @@ _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
 class Users:
-    def __init__(self, store: Store, hasher: Passwords):
+    """`on_change` is called when a change was committed; what it raises goes to the one who made the change."""
+
+    def __init__(self, store: Store, hasher: Passwords, on_change: Callable[[], None] = lambda: None):
         self._store = store
         self._hasher = hasher
+        self._on_change = on_change
 
     def create_first_admin(self, password: str) -> None:
         """Make the account `admin` if there is no user at all.
@@ -93,7 +96,8 @@ class Users:
             except sqlite3.IntegrityError:
                 raise Conflict(Message("is taken by another user"), "login") from None
             self._store.activity.add("user created", by.login, user.login, by.address, _row(created))
-            return created
+        self._on_change()
+        return created
 
     def update(
         self, user_id: int, by: Actor, password: str = "", group_ids: Iterable[int] | None = None, **fields
@@ -103,6 +107,13 @@ class Users:
         Raises Invalid, Conflict and NotFound; Conflict too if it would take the last admin's rights, or his
         own from the one who asks.
         """
+        updated = self._update(user_id, by, password, group_ids, **fields)
+        self._on_change()
+        return updated
+
+    def _update(
+        self, user_id: int, by: Actor, password: str = "", group_ids: Iterable[int] | None = None, **fields
+    ) -> User:
         _check(replace(self.find(user_id), **fields), password or None)
         hashed = self._hasher.hash(password) if password else ""
         with self._store.transaction():
@@ -139,6 +150,7 @@ class Users:
             self._store.users.set_password(user.id, hashed)
             self._store.sessions.delete_of(user.id, keep=by.session_id)
             self._store.activity.add("password changed", by.login, user.login, by.address)
+        self._on_change()
 
     def change_preferences(self, user: User, by: Actor, name: str, language: str, time_zone: str) -> User:
         """His own name, language and time zone, by himself; '' as in the entity User. Raises Invalid."""
@@ -173,7 +185,8 @@ class Users:
             self._refuse_lock_out(user, replace(user, is_blocked=True), by)
             self._store.users.delete(user_id)
             self._store.activity.add("user deleted", by.login, user.login, by.address, _row(user))
-            return user
+        self._on_change()
+        return user
 
     def join(self, login: str, group_id: int, by: Actor) -> User:
         """Make the user a member of the group. Raises Invalid."""
@@ -185,7 +198,7 @@ class Users:
             group_ids = [group.id for group in found[0].groups]
             if group_id in group_ids:
                 raise Invalid({"login": Message("the user %(user)s is a member already", user=login)})
-            return self.update(found[0].id, by, group_ids=[*group_ids, group_id])
+            return self._update(found[0].id, by, group_ids=[*group_ids, group_id])
 
     def leave(self, user_id: int, group_id: int, by: Actor) -> User:
         """Take the user out of the group; without any other he is in the default group. Raises NotFound, Conflict."""
@@ -196,7 +209,7 @@ class Users:
                 raise Conflict(
                     Message("the user %(user)s is in no other group, and everybody is in one", user=user.login)
                 )
-            return self.update(user_id, by, group_ids=group_ids)
+            return self._update(user_id, by, group_ids=group_ids)
 
     def why_not_delete(self, user: User, by: Actor) -> str:
         """The reason why this caller cannot delete him, or ''."""

@@ -91,6 +91,13 @@ class UserStore:
         )
         return (_user(row), row["password_hash"]) if row else None
 
+    def list_hashes(self) -> dict[str, str]:
+        """The password hashes by login, of those who may sign in to the registry."""
+        rows = self._database.all(
+            "SELECT login, password_hash FROM users WHERE NOT is_blocked AND NOT must_change_password"
+        )
+        return dict(map(tuple, rows))
+
     def create(self, user: User, password_hash: str) -> User:
         """Insert; the id is given here. Raises sqlite3.IntegrityError if the login is taken."""
         with self._database.transaction():

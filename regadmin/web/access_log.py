@@ -4,8 +4,8 @@ import logging
 import time
 from collections.abc import Callable
 
-_QUOTED = {ord('"'): '\\"', ord("\\"): "\\\\"} | {code: f"\\x{code:02x}" for code in [*range(32), 127]}
-_BARE = _QUOTED | {ord(" "): "\\x20"}
+MAX_LOGIN, MAX_FIELD = 64, 4096
+"""Characters that are logged: what a stranger sends must not fill the log."""
 
 
 class AccessLog:
@@ -32,15 +32,34 @@ class AccessLog:
             self._write(environ, status, size)
 
     def _write(self, environ: dict, status: str, size: int) -> None:
-        address = environ.get("REMOTE_ADDR", "-").translate(_BARE)
-        login = environ.get("regadmin.login", "").translate(_BARE) or "-"
+        address = _bare(environ.get("REMOTE_ADDR", "")) or "-"
+        login = _bare(environ.get("regadmin.login", "")[:MAX_LOGIN]) or "-"
         moment = time.strftime("%d/%b/%Y:%H:%M:%S %z")
         target = environ.get("REQUEST_URI") or environ.get("PATH_INFO", "")
-        line = f"{environ.get('REQUEST_METHOD')} {target} {environ.get('SERVER_PROTOCOL')}".translate(_QUOTED)
-        common = f'{address} - {login} [{moment}] "{line}" {status or 500} {size or "-"}'
+        line = f"{environ.get('REQUEST_METHOD')} {target[:MAX_FIELD]} {environ.get('SERVER_PROTOCOL')}"
+        common = f'{address} - {login} [{moment}] "{_quotable(line)}" {status or 500} {size or "-"}'
         if self._short:
             self._short.info(common)
         if self._combined:
-            referrer = environ.get("HTTP_REFERER", "-").translate(_QUOTED)
-            agent = environ.get("HTTP_USER_AGENT", "-").translate(_QUOTED)
+            referrer = _quotable(environ.get("HTTP_REFERER", "-")[:MAX_FIELD])
+            agent = _quotable(environ.get("HTTP_USER_AGENT", "-")[:MAX_FIELD])
             self._combined.info('%s "%s" "%s"', common, referrer, agent)
+
+
+def _quotable(text: str) -> str:
+    """Text that can stand between quotes, in one line: whatever is not printable in any language is escaped."""
+    if text.isprintable() and '"' not in text and "\\" not in text:
+        return text
+    return "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    if character == '"':
+        return '\\"'
+    is_plain = character.isprintable() and character != "\\"
+    return character if is_plain else character.encode("unicode_escape").decode()
+
+
+def _bare(text: str) -> str:
+    """Text that can stand without quotes; `-` would say that there is none."""
+    return _quotable(text).replace(" ", "\\x20") if text != "-" else "\\x2d"

@@ -78,10 +78,12 @@ class Guards:
         return found
 
     def identify_visitor(self) -> Identity:
-        """Like `identify`, for pages: a session that is over leaves an anonymous visitor."""
+        """Like `identify`, for pages: a session that is over leaves an anonymous visitor, wrong credentials do not."""
         try:
             return self.identify()
         except Unauthenticated:
+            if request.environ.get("HTTP_AUTHORIZATION"):
+                raise
             return identity()
 
     def allow(self, caller: Identity, access: Access) -> None:

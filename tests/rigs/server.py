@@ -52,6 +52,10 @@ class RunningServer:
         return f"http://127.0.0.1:{self.port}"
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def certificate(self) -> Path:
         return self.directory / "certs" / "registry_auth_ca.crt"
 

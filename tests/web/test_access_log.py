@@ -1,5 +1,6 @@
 """The access log, which people read and which fail2ban acts upon."""
 
+import gzip
 import logging
 import re
 import shlex
@@ -12,6 +13,7 @@ from regadmin.errors import Misconfigured
 from regadmin.web.access_log import AccessLog
 from tests.conftest import ADMIN, ADMIN_PASSWORD
 from tests.rigs.client import Client
+from tests.rigs.server import wait_until
 from tests.web.conftest import PASSWORD
 
 COMBINED = re.compile(
@@ -123,6 +125,10 @@ FORGERIES = {
     "delete": "x\x7f",
     "zero": "x\0y",
     "space": "x - - [y] 401",
+    "no-break space": "x\xa0y",
+    "next line": "x\x85y",
+    "line separator": "x\u2028y",
+    "right to left": "x\u202ey",
 }
 
 
@@ -152,6 +158,30 @@ def test_nobody_can_forge_a_line_by_the_address(app, combined, text):
     for line in combined.lines:
         assert line.isprintable()
         assert fields(line)["address"] == "192.0.2.1"
+
+
+def test_a_login_that_is_a_hyphen_is_told_from_none(logged, combined):
+    logged.get("/api/v1/users", basic="-:a guess")
+    logged.get("/api/v1/users")
+    assert [fields(line)["login"] for line in combined.lines] == ["\\x2d", "-"]
+
+
+def test_what_a_stranger_sends_cannot_fill_the_log(logged, combined):
+    long = "x" * 100_000
+    logged.get("/api/v1/users?" + long, basic=f"{long}:x", headers={"User-Agent": long, "Referer": long})
+    (line,) = combined.lines
+    assert len(line) < 15_000
+    assert (fields(line)["login"], fields(line)["status"]) == ("x" * 64, "401")
+
+
+def test_text_that_no_file_can_hold_is_escaped(combined):
+    def app(environ, start_response):
+        environ["regadmin.login"] = "x\ud800"
+        start_response("401 Unauthorized", [])
+        return []
+
+    Client(AccessLog(app, logger(combined), None)).get("/x")
+    assert fields(combined.lines[0])["login"] == "x\\ud800"
 
 
 def test_the_target_is_as_it_was_sent(app, combined):
@@ -204,14 +234,81 @@ def test_nothing_is_logged_unless_the_settings_say_so(settings, clock, log_file,
     assert capsys.readouterr().out == ""
 
 
-def test_the_file_is_rotated_and_old_ones_go(settings, clock, log_file):
-    small = {"logger__enabled": "true", "logger__file": log_file, "logger__max_size": 1000, "logger__max_backups": 2}
-    client = Client(App(settings(**small), clock).wsgi)
-    for _ in range(100):
+def small(log_file: Path, backups: int) -> dict:
+    settings = {"enabled": "true", "file": log_file, "max_size": 1000, "max_backups": backups}
+    return {f"logger__{name}": value for name, value in settings.items()}
+
+
+def names_beside(log_file: Path) -> list[str]:
+    return sorted(path.name for path in log_file.parent.glob("access.log*"))
+
+
+def test_the_file_is_rotated_into_compressed_backups_and_old_ones_go(settings, clock, log_file):
+    client = Client(App(settings(**small(log_file, 2)), clock).wsgi)
+    for number in range(100):
+        client.get(f"/{number:02}")
+    wait_until(lambda: names_beside(log_file) == ["access.log", "access.log.1.gz", "access.log.2.gz"])
+    texts = [gzip.decompress(log_file.with_name(f"access.log.{n}.gz").read_bytes()).decode() for n in (2, 1)]
+    kept = re.findall(r" /(\d\d) ", "".join([*texts, log_file.read_text()]))
+    assert kept == [f"{number:02}" for number in range(100 - len(kept), 100)]
+    assert len(kept) > 20
+    assert all(0 < len(text) <= 1000 for text in texts)
+
+
+def test_a_backup_is_as_private_as_the_log_was(settings, clock, log_file):
+    client = Client(App(settings(**small(log_file, 1)), clock).wsgi)
+    log_file.chmod(0o640)
+    for _ in range(15):
         client.get("/ping")
-    files = sorted(path.name for path in log_file.parent.glob("access.log*"))
-    assert files == ["access.log", "access.log.1", "access.log.2"]
-    assert all(path.stat().st_size <= 1000 for path in log_file.parent.glob("access.log*"))
+    backup = log_file.with_name("access.log.1.gz")
+    wait_until(lambda: names_beside(log_file) == ["access.log", backup.name])
+    assert backup.stat().st_mode & 0o777 == 0o640
+
+
+def test_without_backups_the_file_is_left_to_logrotate(settings, clock, log_file):
+    client = Client(App(settings(**small(log_file, 0)), clock).wsgi)
+    for _ in range(30):
+        client.get("/ping")
+    assert names_beside(log_file) == ["access.log"]
+    assert len(log_file.read_text().splitlines()) == 30
+
+
+def test_what_a_killed_process_left_uncompressed_is_a_backup_after_the_next_rotation(settings, clock, log_file):
+    log_file.with_name("access.log.rotated").write_text("lines of yesterday\n")
+    log_file.with_name("access.log.1.new").write_bytes(b"half a fi")
+    client = Client(App(settings(**small(log_file, 5)), clock).wsgi)
+    for _ in range(15):
+        client.get("/ping")
+    wait_until(lambda: names_beside(log_file) == ["access.log", "access.log.1.gz", "access.log.2.gz"])
+    older = gzip.decompress(log_file.with_name("access.log.2.gz").read_bytes())
+    assert older == b"lines of yesterday\n"
+
+
+def test_a_renamed_file_is_followed_by_a_new_one_when_told(settings, clock, log_file):
+    app = App(settings(logger__enabled="true", logger__file=log_file), clock)
+    client = Client(app.wsgi)
+    client.get("/first")
+    moved = log_file.rename(log_file.with_name("moved.log"))
+    client.get("/second")
+    app.reopen_logs()
+    client.get("/third")
+    assert re.findall(r" /(\w+) ", moved.read_text()) == ["first", "second"]
+    assert re.findall(r" /(\w+) ", log_file.read_text()) == ["third"]
+
+
+def test_a_log_that_cannot_be_opened_anew_goes_on_in_the_old_file(settings, clock, tmp_path, caplog):
+    (tmp_path / "logs").mkdir()
+    log_file = tmp_path / "logs" / "access.log"
+    app = App(settings(logger__enabled="true", logger__file=log_file), clock)
+    moved = (tmp_path / "logs").rename(tmp_path / "moved") / "access.log"
+    app.reopen_logs()
+    Client(app.wsgi).get("/ping")
+    assert len(moved.read_text().splitlines()) == 1
+    assert str(log_file) in caplog.text
+
+
+def test_reopening_without_a_log_does_nothing(app):
+    app.reopen_logs()
 
 
 def test_logins_of_all_languages_are_written_in_utf_8(settings, clock, log_file):

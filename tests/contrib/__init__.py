@@ -1,0 +1,3 @@
+from pathlib import Path
+
+CONTRIB = Path(__file__).parents[2] / "contrib"
