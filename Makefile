@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-TOOLS := apache2-utils chromium docker-registry fail2ban logrotate openssl skopeo systemd
+TOOLS := apache2-utils chromium curl docker-registry fail2ban logrotate openssl pebble skopeo systemd
 
 .PHONY: demo test check bench pyz screenshots translations tools clean
 

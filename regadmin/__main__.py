@@ -106,8 +106,8 @@ def _log(is_debug: bool) -> None:
         level=logging.DEBUG if is_debug else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    # These two print requests with their headers when they debug.
-    for name in ("urllib3", "requests"):
+    # These print requests with their headers when they debug.
+    for name in ("urllib3", "requests", "acme"):
         logging.getLogger(name).setLevel(logging.INFO)
 
 

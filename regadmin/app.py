@@ -15,10 +15,11 @@ from requests import certs
 
 from regadmin import assets
 from regadmin.certificates.keys import load_or_build
+from regadmin.certificates.served import ServedCertificate
 from regadmin.certificates.signing import WARNING_DAYS, SigningKey
 from regadmin.entities import Event
 from regadmin.errors import Misconfigured
-from regadmin.options import Settings
+from regadmin.options import Settings, split_hostname
 from regadmin.passwords import Passwords
 from regadmin.registry.client import RegistryClient
 from regadmin.scheduler import Timer, Worker
@@ -51,6 +52,7 @@ from regadmin.web.api.openapi import OpenApi
 from regadmin.web.api.rules import RulesApi
 from regadmin.web.api.users import UsersApi
 from regadmin.web.guards import Guards
+from regadmin.web.hsts import StrictTransport
 from regadmin.web.log_files import LogFile
 from regadmin.web.notifications import PATH as EVENTS_PATH
 from regadmin.web.notifications import Notifications
@@ -72,6 +74,7 @@ from regadmin.web.pages.users import UserPages
 from regadmin.web.proxies import TrustedProxies
 from regadmin.web.realm import PATHS as REALM_PATHS
 from regadmin.web.realm import Realm, RecentAnswers
+from regadmin.web.redirect import Redirect
 from regadmin.web.surfaces import ApiSurface, error_handler
 
 USER_AGENT = f"regadmin/{__version__}"
@@ -121,10 +124,15 @@ class App:
         self.checks = self._checks(self._registry(verify, timeout=(2, 3), max_connections=3))
         self._static = assets.StaticFiles(assets.directory("static"))
         self.wsgi = self._wsgi()
+        self.renewal = self._renewal(clock) if settings["ssl.type"] == "auto" else None
+        self.certificate = self._certificate(clock)
+        self.redirect = self._redirect()
         self._timer = Timer()
         self._inbox = Worker("inbox", self.events.apply_waiting)
         self._first_sync = Worker("first synchronisation", self.synchronisation.run_if_empty)
         self._first_checks = Worker("first checks", self.checks.run)
+        # A thread of its own: an authority may take its time.
+        self._certificate_watch = Worker("certificate", self._keep_certificate)
 
     def start_background_work(self) -> None:
         """The timer and the inbox; to be called in one process only. Raises Misconfigured."""
@@ -136,18 +144,36 @@ class App:
         self._timer.every(5, self.overview.measure)
         self._timer.every(5, self.checks.run)
         self._timer.every(1, self._htpasswd_keeper.repair)
+        if self.certificate:
+            self._timer.every(1, self._certificate_watch.wake)
+            self._certificate_watch.start()
         for thread in (self._timer, self._inbox, self._first_sync, self._first_checks):
             thread.start()
 
     def stop_background_work(self) -> None:
         self.synchronisation.stop()
-        for thread in (self._timer, self._inbox, self._first_sync, self._first_checks):
+        for thread in (self._timer, self._inbox, self._first_sync, self._first_checks, self._certificate_watch):
             thread.stop()
 
     def reopen_logs(self) -> None:
         """To be called after another program has renamed the access log."""
         if self._log_file:
             self._log_file.reopen()
+
+    def prepare_certificate(self) -> None:
+        """Load what HTTPS is served with, which `redirect` and background work keep up. Raises Misconfigured."""
+        if self.renewal:
+            self.renewal.prepare()
+        try:
+            self.certificate.load()
+        except Misconfigured as error:
+            raise Misconfigured(f"ssl.cert, ssl.key: {error.message}")
+
+    def _keep_certificate(self) -> bool:
+        if self.renewal:
+            self.renewal.run_if_due()
+        self.certificate.refresh()
+        return True
 
     def _clean_up(self) -> None:
         self.events.forget_old()
@@ -289,7 +315,10 @@ class App:
         StaticFilesDoor(self._static).install(bottle)
         bottle.add_hook("after_request", secure_headers)
         bottle.default_error_handler = error_handler(api, pages.show_error)
-        wsgi = TrustedProxies(RecentAnswers(bottle, realm), self._settings["trusted-proxies"])
+        wsgi = RecentAnswers(bottle, realm)
+        if self._settings["ssl.hsts"] != "":
+            wsgi = StrictTransport(wsgi, self._settings["ssl.hsts"])
+        wsgi = TrustedProxies(wsgi, self._settings["trusted-proxies"])
         return AccessLog(wsgi, *self._access_loggers())
 
     def _overview_pages(self, pages: PageSurface) -> OverviewPages:
@@ -299,6 +328,35 @@ class App:
     def _repository_pages(self, pages: PageSurface) -> RepositoryPages:
         deletions = Deletions(self.store, self.repositories)
         return RepositoryPages(pages, self.repositories, self.rules, self.activities, deletions, self.store.now)
+
+    def _renewal(self, clock: Callable[[], float]):
+        # They take a tenth of a second to import, which only those pay who use them.
+        from regadmin.certificates.acme import Authority
+        from regadmin.certificates.renewal import Renewal
+
+        settings = self._settings
+        location = Path(settings["ssl.acme-location"])
+        names = settings["ssl.fqdn"] or (split_hostname(settings["hostname"])[0],)
+        self._authority = Authority(
+            settings["ssl.acme-directory"], location / "account.json", settings["ssl.acme-email"], USER_AGENT
+        )
+        return Renewal(location, [name.lower() for name in names], self._authority, clock)
+
+    def _certificate(self, clock: Callable[[], float]) -> ServedCertificate | None:
+        """What HTTPS is served with; not loaded yet."""
+        if self.renewal:
+            return ServedCertificate(self.renewal.certificate_path, self.renewal.certificate_path, clock)
+        if self._settings["ssl.type"] == "static":
+            return ServedCertificate(Path(self._settings["ssl.cert"]), Path(self._settings["ssl.key"]), clock)
+        return None
+
+    def _redirect(self) -> Redirect:
+        settings = self._settings
+        name, port = split_hostname(settings["hostname"])
+        # A host name that nobody gave is not the one to send browsers to.
+        names = sorted([name, *settings["ssl.fqdn"]], key=lambda each: each == "localhost")
+        answer = self._authority.answer if self.renewal else lambda token: None
+        return Redirect(names, port or settings["ssl.port"], answer)
 
     def _renderer(self, guards: Guards) -> Renderer:
         public_name = self._settings["registry.public"] or self._default_public_name()

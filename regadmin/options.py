@@ -135,6 +135,11 @@ PATH = Kind("PATH", "must be a path", expanduser)
 BOOLEAN = Kind("", "must be true or false", _boolean)
 PORT = _integer(1, 65535)
 DURATION = Kind("DURATION", "must be a duration from 1s to 3650d, such as 90s, 15m or 1h30m", _duration)
+SECONDS = Kind(
+    "DURATION",
+    "must be a number of seconds or a duration such as 365d, up to 3650d",
+    lambda text: _integer(0, 3650 * _SECONDS["d"]).parse(text) if text.isdecimal() else _duration(text),
+)
 SIZE = Kind("SIZE", "must be a size in bytes, such as 500000, 10K, 5M or 1G", _size)
 
 
@@ -286,7 +291,9 @@ OPTIONS = (
            "Port that redirects HTTP to HTTPS and answers ACME challenges", key="ssl.redir_http_port"),
     Option("ssl.fqdn", ("RA_SSL_ACME_FQDN",),
            _list("NAME", "must be host names, without wildcards", _matching(_NAME)), "",
-           "Host names for the certificate; required for auto", key="ssl.acme_fqdns"),
+           "Host names for the certificate; when empty, the one in hostname", key="ssl.acme_fqdns"),
+    Option("ssl.hsts", ("RA_SSL_HSTS",), SECONDS, "",
+           "How long browsers are to use HTTPS only; when empty, they are not told; 0 takes it back"),
 
     Option("store.type", ("RA_STORE_DB_TYPE",), _choice("embed"), "embed",
            "Kind of store: an SQLite file"),
@@ -315,6 +322,12 @@ _EPILOG = (
 )
 _TABLE_HEAD = "| flag | environment | file key | default | meaning |\n|---|---|---|---|---|\n"
 _YAML = "tag:yaml.org,2002:"
+
+
+def split_hostname(hostname: str) -> tuple[str, int | None]:
+    """Host name in lower case, and port if there is one, of what the option hostname holds."""
+    match = re.fullmatch(rf"(?:https?://)?({_HOST})(?::(\d+))?", hostname)
+    return match[1].lower(), int(match[2]) if match[2] else None
 
 
 class Settings(Mapping):
@@ -611,14 +624,21 @@ def validate(settings: Settings) -> None:
         f"{name} is required{_because(settings, reason)}: set {_ways(name)}"
         for reason, value, names in _REQUIRED
         for name in names
-        if (not reason or settings[reason] == value) and not settings[name]
+        if (not reason or settings[reason] == value) and not (settings[name] or _is_known(settings, name))
     ]
+    if settings["ssl.type"] != "none" and settings["ssl.port"] == settings["ssl.http-port"]:
+        problems.append(f"ssl.http-port must not be the same as ssl.port ({settings.source('ssl.http-port')})")
     hashed = ["store.admin-password"] + ["registry.password"] * (settings["registry.auth-type"] == "basic")
     for name in hashed:
         # The hash ignores what follows.
         if len(settings[name].encode()) > 72:
             problems.append(f"{name} must be at most 72 bytes long ({settings.source(name)})")
     _refuse(problems)
+
+
+def _is_known(settings: Settings, name: str) -> bool:
+    """Whether it can do without being given: no authority knows `localhost` or an address."""
+    return name == "ssl.fqdn" and re.search(r"\.[a-z]", split_hostname(settings["hostname"])[0]) is not None
 
 
 def _because(settings: Settings, reason: str) -> str:

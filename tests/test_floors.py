@@ -12,7 +12,7 @@ FLOORS = [
     {"decisions", "samples"},
     {"store", "registry", "certificates"},
     {"services"},
-    {"web", "scheduler"},
+    {"web", "scheduler", "tls"},
     {"app"},
     {"server"},
     {"demo"},

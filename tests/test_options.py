@@ -64,6 +64,7 @@ ssl.http-port             RA_SSL_ACME_HTTP_PORT                 ssl.redir_http_p
 ssl.http-port             RA_SSL_ACME_HTTP_PORT                 ssl.http_port              80
 ssl.fqdn                  RA_SSL_ACME_FQDN                      ssl.acme_fqdns             ()
 ssl.fqdn                  RA_SSL_ACME_FQDN                      ssl.fqdn                   ()
+ssl.hsts                  RA_SSL_HSTS                           ssl.hsts
 store.type                RA_STORE_DB_TYPE                      store.type                 embed
 store.admin-password      RA_STORE_ADMIN_PASSWORD               store.admin_password       admin
 store.embed.path          RA_STORE_EMBED_DB_PATH                store.embed.path           ./data.db
@@ -89,6 +90,7 @@ VALUES = {
     "logger.max-size": ("5M", 5 * 1024 * 1024),
     "ssl.type": ("static", "static"),
     "ssl.acme-directory": ("https://acme.example/dir", "https://acme.example/dir"),
+    "ssl.hsts": ("365d", 31536000),
     "store.type": ("embed", "embed"),
 }
 
@@ -477,6 +479,7 @@ BAD = {
     "ssl.port": ["0"],
     "ssl.http-port": ["65536"],
     "ssl.fqdn": ["*.example.com", "https://a.example"],
+    "ssl.hsts": ["-1", "1y", "3651d", "315360001"],
     "store.type": ["postgres"],
     "store.admin-password": ["", "a\0b"],
     "store.embed.path": ["", "a\0b", "a\udcffb"],
@@ -550,6 +553,8 @@ def test_a_value_may_be_written_like_this(name, text, value):
         (["--ssl.type=static"], "ssl.cert is required when ssl.type is static (flag --ssl.type): set --ssl.cert, RA_"),
         (["--ssl.type=static"], "ssl.key is required when"),
         (["--ssl.type=auto"], "ssl.fqdn is required when ssl.type is auto (flag --ssl.type): set --ssl.fqdn, RA_SSL_"),
+        (["--ssl.type=auto", "--hostname=10.0.0.1"], "ssl.fqdn is required when ssl.type is auto"),
+        (["--ssl.type=static", "--ssl.port=80"], "ssl.http-port must not be the same as ssl.port (default)"),
         (["--store.admin-password=" + "ä" * 37], "store.admin-password must be at most 72 bytes long (flag --store."),
     ],
 )
@@ -566,6 +571,7 @@ def test_options_that_do_not_go_together_are_refused(argv, sentence):
         ["--registry.auth-type=basic", "--registry.htpasswd=h", "--registry.login=l", "--registry.password=p"],
         ["--ssl.type=static", "--ssl.cert=c", "--ssl.key=k"],
         ["--ssl.type=auto", "--ssl.fqdn=a.example"],
+        ["--ssl.type=auto", "--hostname=https://a.example:444"],
         ["--auth.jwt-ttl=2h", "--auth.cookie-ttl=1h"],
         ["--store.admin-password=" + "ä" * 36],
     ],

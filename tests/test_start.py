@@ -42,6 +42,9 @@ def assert_refused(ended: subprocess.CompletedProcess, *words: str) -> None:
     [
         (["--registry.auth-type=basic"], ["registry.htpasswd"]),
         (["--ssl.type=static"], ["ssl.cert"]),
+        (["--ssl.type=static", "--ssl.cert=/proc/no.crt", "--ssl.key=/proc/no.key"], ["ssl.cert", "/proc/no.crt"]),
+        (["--ssl.type=auto", "--hostname=a.example", "--ssl.acme-location=/proc/acme"], ["/proc/acme"]),
+        (["--ssl.type=auto", "--hostname=a.example", "--ssl.port=80"], ["ssl.http-port", "ssl.port"]),
         (["--registry.host=http://registry:5000"], ["registry.host", "registry.port"]),
         (["--registry.token-ttl=59"], ["registry.token-ttl", "60"]),
         (["--store.embed.path=/proc/data.db"], ["/proc/data.db"]),

@@ -13,6 +13,7 @@ from regadmin import errors
 from regadmin.certificates.builder import build_certificate
 from regadmin.certificates.reading import load
 from regadmin.certificates.signing import SigningKey
+from regadmin.certificates.writing import sync_directories, write
 
 Paths = tuple[Path, Path, Path]
 """Of the private key, the public key and the certificate."""
@@ -60,7 +61,7 @@ def _complete(paths: Paths, fqdns: list[str], ips: list[str], now: int) -> None:
         load(*[_draft(path) if path in missing else path for path in paths], now)
         for path in missing:
             _draft(path).rename(path)
-        _sync_directories(paths)
+        sync_directories(paths)
 
 
 def _half_present(paths: Paths) -> str:
@@ -91,18 +92,18 @@ def _write_drafts(paths: Paths, fqdns: list[str], ips: list[str], now: int) -> N
     certificate = build_certificate(private_key, fqdns, ips, now)
     pem = serialization.Encoding.PEM
     key_path, public_key_path, certificate_path = map(_draft, paths)
-    _write(certificate_path, certificate.public_bytes(pem), 0o644)
-    _write(
+    write(certificate_path, certificate.public_bytes(pem), 0o644)
+    write(
         public_key_path,
         private_key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo),
         0o644,
     )
-    _write(
+    write(
         key_path,
         private_key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
         0o600,
     )
-    _sync_directories(paths)
+    sync_directories(paths)
 
 
 def _draft(path: Path) -> Path:
@@ -111,23 +112,3 @@ def _draft(path: Path) -> Path:
 
 def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
-
-
-def _write(path: Path, data: bytes, mode: int) -> None:
-    """`data` in a file that did not exist, on the disk when this returns; private from its first moment."""
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, mode)
-        file.write(data)
-        file.flush()
-        os.fsync(descriptor)
-
-
-def _sync_directories(paths: Paths) -> None:
-    for directory in {path.parent for path in paths}:
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

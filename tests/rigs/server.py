@@ -20,6 +20,9 @@ ADMIN = ("admin", "correct horse")
 class RunningServer:
     """`python -m regadmin` with a configuration file as the original's users have it."""
 
+    environment: dict[str, str] = {}
+    """What it is started with beside the clean one."""
+
     def __init__(self, directory: Path, registry_port: int, **changes):
         self.directory = directory
         self.port = free_port()
@@ -67,7 +70,7 @@ class RunningServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=clean_environment(self.directory),
+                env=clean_environment(self.directory) | self.environment,
             )
         wait_until(self._answers, START_SECONDS, lambda: self.log.read_text(errors="replace"))
         return self
