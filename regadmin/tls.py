@@ -1,6 +1,6 @@
 """TLS inside Waitress, which has none: a server whose channels shake hands without stopping the event loop.
 
-It leans on Waitress 3's inner attributes; setup.cfg keeps version 4 away (docs/decisions/0005).
+It leans on Waitress 3's inner attributes; setup.cfg keeps version 4 away (docs/decisions/0006).
 """
 
 import socket
