@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from regadmin.errors import Error, Misconfigured
+from regadmin.messages import Message
 from regadmin.store import Store
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,9 @@ class HtpasswdKeeper:
             self._write()
         except Error as error:
             log.error("the registry does not follow a change of users: %s", error.message)
-            raise Error(f"this is saved, but the registry does not follow yet: {error.message}") from None
+            raise Error(
+                Message("this is saved, but the registry does not follow yet: %(reason)s", reason=error.message)
+            ) from None
 
     def repair(self) -> None:
         """Write what could not be written, or what somebody else has changed."""

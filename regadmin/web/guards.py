@@ -94,7 +94,9 @@ class Guards:
             raise Unauthenticated("sign in first")
         refuse_default_password(caller.user)
         if caller.user.role not in _ROLES[access]:
-            raise Forbidden(f"this needs the role {access}; yours is {caller.user.role}")
+            raise Forbidden(
+                Message("this needs the role %(needed)s; yours is %(role)s", needed=access, role=caller.user.role)
+            )
 
     def check_csrf(self, caller: Identity, sent: str) -> None:
         """A browser sends cookies along by itself, so a change needs what only our pages know. Raises Forbidden."""

@@ -97,5 +97,5 @@ def _shown(error: HTTPError) -> Error:
     if error.status_code == 404:
         return NotFound(Message("there is nothing at this address"))
     if error.status_code == 405:
-        return Error(f"this address does not answer to {request.method}")
-    return Error(f"the request cannot be answered ({error.status_code})")
+        return Error(Message("this address does not answer to %(method)s", method=request.method))
+    return Error(Message("the request cannot be answered (%(status)s)", status=error.status_code))
