@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-TOOLS := apache2-utils chromium curl docker-registry fail2ban logrotate openssl pebble skopeo systemd
+TOOLS := apache2-utils chromium curl docker-registry fail2ban logrotate nginx openssl pebble skopeo systemd
 
 .PHONY: demo test check bench pyz screenshots translations tools clean
 
@@ -11,7 +11,7 @@ demo: $(STAMP)
 	$(BIN)/regadmin demo
 
 test: $(STAMP) tools
-	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,25 +1,36 @@
 """The command line: `regadmin [command] [options]`. Without a command it serves."""
 
+import json
 import logging
 import os
 import ssl
 import sys
+import time
 from collections.abc import Sequence
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from pathlib import Path
 
 from regadmin import options
-from regadmin.app import App
+from regadmin.app import App, Groundwork
 from regadmin.demo import run as run_demo
 from regadmin.errors import Error, Misconfigured
 from regadmin.server import serve
+from regadmin.services.findings import CheckResult, Fact, State
+from regadmin.store.backup import back_up, restore
 
 COMMANDS = {
     "serve": "serve the web interface, the token realm and the API (the default)",
     "sync": "bring the index in line with the registry, and wait for the end",
     "htpasswd": "print the accounts as an htpasswd file, or write it: for a registry in basic mode, or for nginx",
+    "check": "check the setup without changing anything, also while a server is at work; fails if something is bad",
+    "backup": "copy the store into a file, also while a server works on it",
+    "restore": "put a backup into the store, also while a server works on it; the store as it was is kept",
     "ping": "ask the server of this configuration whether it answers",
     "demo": "start a registry, a server and sample images for a look around",
 }
+_CONFIGURED = ("challenge", "credentials", "deletion", "notifications")
+"""Checks whose remedies speak of the configuration below."""
+
 EXIT_FAILED, EXIT_MISCONFIGURED, EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -43,6 +54,10 @@ def _parser() -> options.Parser:
     htpasswd = parser.commands["htpasswd"]
     htpasswd.usage = "%(prog)s [options] [FILE]"
     htpasswd.add_argument("file", nargs="?", default="", metavar="FILE", help="write it; owner and mode are kept")
+    for name, text in (("backup", "the copy; replaced if it is there"), ("restore", "what `backup` wrote")):
+        parser.commands[name].usage = "%(prog)s [options] FILE"
+        parser.commands[name].add_argument("file", metavar="FILE", help=text)
+    parser.commands["check"].add_argument("--json", action="store_true", default=False, help="print JSON")
     return parser
 
 
@@ -58,7 +73,21 @@ def _run(namespace) -> int:
         return _ping(settings)
     if namespace.command == "htpasswd":
         return _show_accounts(settings, namespace.file)
+    if namespace.command == "check":
+        return _check(settings, namespace.json)
+    if namespace.command == "backup":
+        back_up(Path(settings["store.embed.path"]), Path(namespace.file))
+        return 0
+    if namespace.command == "restore":
+        return _restore(settings, Path(namespace.file))
     serve(settings)
+    return 0
+
+
+def _restore(settings: options.Settings, backup: Path) -> int:
+    kept = restore(Path(settings["store.embed.path"]), backup)
+    if kept:
+        print(f"the store as it was: {kept}")
     return 0
 
 
@@ -89,6 +118,36 @@ def _ping(settings: options.Settings) -> int:
         raise Error(f"no answer from {connection.host}:{connection.port}: {error}") from None
     print(answer)
     return 0 if answer == "pong" else EXIT_FAILED
+
+
+def _check(settings: options.Settings, is_json: bool) -> int:
+    groundwork = Groundwork(settings, is_visitor=True)
+    results = groundwork.checks.run()
+    if is_json:
+        print(json.dumps([_as_json(result) for result in results], indent=2))
+    else:
+        print("".join(_as_lines(result) for result in results), end="")
+        if any(result.remedy and result.name in _CONFIGURED for result in results):
+            print(f"\nthe registry's configuration:\n\n{groundwork.registry_settings.yaml(groundwork.address)}", end="")
+    groundwork.store.close()
+    return EXIT_FAILED if any(result.state is State.BAD for result in results) else 0
+
+
+def _as_json(result: CheckResult) -> dict:
+    facts = [{"label": fact.label, "text": _fact(fact)} for fact in result.facts]
+    told = {"name": result.name, "state": result.state, "says": result.says, "remedy": result.remedy}
+    return told | {"facts": facts}
+
+
+def _as_lines(result: CheckResult) -> str:
+    lines = [result.remedy] if result.remedy else []
+    lines += [f"{fact.label}: {_fact(fact)}" for fact in result.facts]
+    head = f"{result.state:<4}  {result.title}: {result.says}\n"
+    return head + "".join(f"      {line}\n" for line in lines)
+
+
+def _fact(fact: Fact) -> str:
+    return fact.text if fact.at is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(fact.at))
 
 
 def _show_accounts(settings: options.Settings, path: str) -> int:

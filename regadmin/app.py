@@ -15,6 +15,7 @@ from requests import certs
 
 from regadmin import assets
 from regadmin.certificates.keys import load_or_build
+from regadmin.certificates.reading import load
 from regadmin.certificates.served import ServedCertificate
 from regadmin.certificates.signing import WARNING_DAYS, SigningKey
 from regadmin.entities import Event
@@ -33,6 +34,7 @@ from regadmin.services.htpasswd import Htpasswd, HtpasswdKeeper
 from regadmin.services.images import Images
 from regadmin.services.indexing import Indexer
 from regadmin.services.overview import Overview
+from regadmin.services.own_checks import OwnSide
 from regadmin.services.registry_settings import RegistrySettings
 from regadmin.services.repositories import Repositories
 from regadmin.services.rules import Rules
@@ -85,12 +87,135 @@ SHORTEST_SECRET = 32
 log = logging.getLogger(__name__)
 
 
-class App:
-    """All of the product over one store. Raises Misconfigured if it cannot work like this."""
+class Groundwork:
+    """What serving needs, and looking whether all is well: store, key, registry, certificate and checks.
+
+    A visitor makes and changes no file, and may come while a server is at work. Raises Misconfigured if something is
+    wrong, or for a visitor missing.
+    """
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time, is_visitor: bool = False):
+        self._settings = settings
+        self.store = Store(settings["store.embed.path"], clock, is_visitor)
+        self.signing_key = self._signing_key(clock, is_visitor)
+        self.tokens = Tokens(
+            self.store,
+            self.signing_key,
+            settings["registry.issuer"],
+            settings["registry.service"],
+            settings["registry.token-ttl"],
+        )
+        self._registry_address = f"{settings['registry.host']}:{settings['registry.port']}"
+        self._verified_by = self._verify()
+        self.health = Health(self.store.now, self._registry(timeout=(2, 3), max_connections=2))
+        self.renewal = self._renewal(clock) if settings["ssl.type"] == "auto" else None
+        self.certificate = self._certificate(clock)
+        self.checks = self._checks(self._registry(timeout=(2, 3), max_connections=3))
+
+    def _signing_key(self, clock: Callable[[], float], is_visitor: bool) -> SigningKey:
+        settings = self._settings
+        paths = [Path(settings[f"registry.certs.{name}"]) for name in ("key", "public-key", "ca-root")]
+        names = list(settings["registry.certs.fqdn"]), list(settings["registry.certs.ip"])
+        signing_key = load(*paths, self.store.now()) if is_visitor else load_or_build(*paths, *names, clock)
+        days_left = signing_key.days_left(self.store.now())
+        if days_left < WARNING_DAYS:
+            log.warning("the certificate that signs tokens ends in %s days; replace it", days_left)
+        return signing_key
+
+    def _registry(self, **options) -> RegistryClient:
+        return RegistryClient(
+            self._registry_address,
+            self._authorize,
+            verify=self._verified_by,
+            user_agent=USER_AGENT,
+            on_outcome=lambda is_answering: self.health.note(is_answering),
+            **options,
+        )
+
+    def _verify(self) -> bool | str:
+        """Whether to check the registry's certificate, or the path of those to check it with."""
+        is_encrypted = self._settings["registry.host"].startswith("https:")
+        is_checked = is_encrypted and not self._settings["registry.https-insecure"]
+        return is_checked and self._trusted_authorities()
+
+    def _trusted_authorities(self) -> str:
+        """A bundle of the public authorities, our own certificate and the one that the owner named."""
+        own = [self._settings["registry.certs.ca-root"], self._settings["registry.https-certs"]]
+        self._bundle = tempfile.NamedTemporaryFile(suffix=".pem")  # noqa: SIM115 - lives as long as the App
+        for path in filter(None, [certs.where(), *own]):
+            try:
+                self._bundle.write(Path(path).read_bytes() + b"\n")
+            except OSError as error:
+                raise Misconfigured(f"certificate {path}: {error.strerror}") from None
+        self._bundle.flush()
+        return self._bundle.name
+
+    def _authorize(self, scopes: tuple[str, ...]) -> str:
+        if self._settings["registry.auth-type"] == "token":
+            return self.tokens.own_authorization(scopes)
+        credentials = f"{self._settings['registry.login']}:{self._settings['registry.password']}"
+        return "Basic " + base64.b64encode(credentials.encode()).decode()
+
+    def _checks(self, probe: RegistryClient) -> Checks:
+        is_token = self._settings["registry.auth-type"] == "token"
+        certificate, htpasswd = self._settings["registry.certs.ca-root"], self._settings["registry.htpasswd"]
+        self.registry_settings = RegistrySettings(
+            self._settings["registry.service"],
+            self._settings["registry.issuer"],
+            os.path.abspath(certificate),
+            "" if is_token else os.path.abspath(htpasswd),
+            REALM_PATHS,
+            EVENTS_PATH,
+        )
+        signing_key = self.signing_key if is_token else None
+        self.address = self._origins()[1].removesuffix(":80" if self._settings["ssl.type"] == "none" else ":443")
+        registry = self._registry_address, self.registry_settings
+        return Checks(self.store, probe, *registry, signing_key, self.address, self._own_side())
+
+    def _origins(self) -> list[str]:
+        settings = self._settings
+        is_plain = settings["ssl.type"] == "none"
+        scheme, port = ("http", settings["port"]) if is_plain else ("https", settings["ssl.port"])
+        host = settings["hostname"] if "://" in settings["hostname"] else f"{scheme}://{settings['hostname']}"
+        return [host, f"{host}:{port}", *filter(None, [settings["dev-host"]])]
+
+    def _renewal(self, clock: Callable[[], float]):
+        # They take a tenth of a second to import, which only those pay who use them.
+        from regadmin.certificates.acme import Authority
+        from regadmin.certificates.renewal import Renewal
+
+        settings = self._settings
+        location = Path(settings["ssl.acme-location"])
+        names = settings["ssl.fqdn"] or (split_hostname(settings["hostname"])[0],)
+        self._authority = Authority(
+            settings["ssl.acme-directory"], location / "account.json", settings["ssl.acme-email"], USER_AGENT
+        )
+        return Renewal(location, [name.lower() for name in names], self._authority, clock)
+
+    def _certificate(self, clock: Callable[[], float]) -> ServedCertificate | None:
+        """What HTTPS is served with; not loaded yet."""
+        if self.renewal:
+            return ServedCertificate(self.renewal.certificate_path, self.renewal.certificate_path, clock)
+        if self._settings["ssl.type"] == "static":
+            return ServedCertificate(Path(self._settings["ssl.cert"]), Path(self._settings["ssl.key"]), clock)
+        return None
+
+    def _own_side(self) -> OwnSide:
+        settings = self._settings
+        store, location = settings["store.embed.path"], Path(settings["ssl.acme-location"])
+        private = [store, f"{store}-wal", f"{store}-shm", f"{store}.secret", settings["registry.certs.key"]]
+        private += [location / "account.json", location / "certificate.pem"] if self.renewal else []
+        shared = [settings["registry.htpasswd"]] if settings["registry.auth-type"] == "basic" else []
+        shared += [settings["ssl.key"]] if settings["ssl.type"] == "static" else []
+        renewal = self.renewal.status if self.renewal else None
+        return OwnSide(self.certificate, renewal, tuple(map(Path, private)), tuple(map(Path, shared)))
+
+
+class App(Groundwork):
+    """All of the product over one store."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time):
-        self._settings = settings
-        self.store = Store(settings["store.embed.path"], clock)
+        super().__init__(settings, clock)
         hasher = Passwords()
         is_basic = settings["registry.auth-type"] == "basic"
         own = (settings["registry.login"], hasher.hash(settings["registry.password"])) if is_basic else ()
@@ -103,29 +228,15 @@ class App:
         self.rules = Rules(self.store)
         self.sessions = self._sessions()
         self.throttle = Throttle(clock)
-        self.signing_key = self._signing_key(clock)
-        self.tokens = Tokens(
-            self.store,
-            self.signing_key,
-            settings["registry.issuer"],
-            settings["registry.service"],
-            settings["registry.token-ttl"],
-        )
-        self._registry_address = f"{settings['registry.host']}:{settings['registry.port']}"
-        verify = self._verify()
-        self.registry = self._registry(verify)
-        self.health = Health(self.store.now, self._registry(verify, timeout=(2, 3), max_connections=2))
+        self.registry = self._registry()
         indexer = Indexer(self.store, self.registry)
         self.events = Events(self.store, self.registry, indexer, self._is_own)
         self.synchronisation = Synchronisation(self.store, self.registry, indexer)
         self.repositories = Repositories(self.store, self.rules, self.registry)
         self.images = Images(self.store, self.rules, self.repositories)
         self.overview = Overview(self.store, self._days_left)
-        self.checks = self._checks(self._registry(verify, timeout=(2, 3), max_connections=3))
         self._static = assets.StaticFiles(assets.directory("static"))
         self.wsgi = self._wsgi()
-        self.renewal = self._renewal(clock) if settings["ssl.type"] == "auto" else None
-        self.certificate = self._certificate(clock)
         self.redirect = self._redirect()
         self._timer = Timer()
         self._inbox = Worker("inbox", self.events.apply_waiting)
@@ -191,87 +302,16 @@ class App:
             settings["auth.cookie-ttl"],
         )
 
-    def _signing_key(self, clock: Callable[[], float]) -> SigningKey:
-        settings = self._settings
-        signing_key = load_or_build(
-            Path(settings["registry.certs.key"]),
-            Path(settings["registry.certs.public-key"]),
-            Path(settings["registry.certs.ca-root"]),
-            list(settings["registry.certs.fqdn"]),
-            list(settings["registry.certs.ip"]),
-            clock,
-        )
-        days_left = signing_key.days_left(self.store.now())
-        if days_left < WARNING_DAYS:
-            log.warning("the certificate that signs tokens ends in %s days; replace it", days_left)
-        return signing_key
-
     def _days_left(self) -> int | None:
         """How long the certificate is good for; None if nothing is signed for the registry."""
         is_used = self._settings["registry.auth-type"] == "token"
         return self.signing_key.days_left(self.store.now()) if is_used else None
-
-    def _registry(self, verify: bool | str, **options) -> RegistryClient:
-        return RegistryClient(
-            self._registry_address,
-            self._authorize,
-            verify=verify,
-            user_agent=USER_AGENT,
-            on_outcome=lambda is_answering: self.health.note(is_answering),
-            **options,
-        )
-
-    def _verify(self) -> bool | str:
-        """Whether to check the registry's certificate, or the path of those to check it with."""
-        is_encrypted = self._settings["registry.host"].startswith("https:")
-        is_checked = is_encrypted and not self._settings["registry.https-insecure"]
-        return is_checked and self._trusted_authorities()
-
-    def _trusted_authorities(self) -> str:
-        """A bundle of the public authorities, our own certificate and the one that the owner named."""
-        own = [self._settings["registry.certs.ca-root"], self._settings["registry.https-certs"]]
-        self._bundle = tempfile.NamedTemporaryFile(suffix=".pem")  # noqa: SIM115 - lives as long as the App
-        for path in filter(None, [certs.where(), *own]):
-            try:
-                self._bundle.write(Path(path).read_bytes() + b"\n")
-            except OSError as error:
-                raise Misconfigured(f"certificate {path}: {error.strerror}") from None
-        self._bundle.flush()
-        return self._bundle.name
-
-    def _authorize(self, scopes: tuple[str, ...]) -> str:
-        if self._settings["registry.auth-type"] == "token":
-            return self.tokens.own_authorization(scopes)
-        credentials = f"{self._settings['registry.login']}:{self._settings['registry.password']}"
-        return "Basic " + base64.b64encode(credentials.encode()).decode()
 
     def _is_own(self, event: Event) -> bool:
         """In basic mode the registry's login may be a person's too, so the client's name counts as well."""
         if self._settings["registry.auth-type"] == "token":
             return event.actor == OWN_SUBJECT
         return event.actor == self._settings["registry.login"] and event.user_agent == USER_AGENT
-
-    def _checks(self, probe: RegistryClient) -> Checks:
-        is_token = self._settings["registry.auth-type"] == "token"
-        certificate, htpasswd = self._settings["registry.certs.ca-root"], self._settings["registry.htpasswd"]
-        self.registry_settings = RegistrySettings(
-            self._settings["registry.service"],
-            self._settings["registry.issuer"],
-            os.path.abspath(certificate),
-            "" if is_token else os.path.abspath(htpasswd),
-            REALM_PATHS,
-            EVENTS_PATH,
-        )
-        signing_key = self.signing_key if is_token else None
-        address = self._origins()[1].removesuffix(":80" if self._settings["ssl.type"] == "none" else ":443")
-        return Checks(self.store, probe, self._registry_address, self.registry_settings, signing_key, address)
-
-    def _origins(self) -> list[str]:
-        settings = self._settings
-        is_plain = settings["ssl.type"] == "none"
-        scheme, port = ("http", settings["port"]) if is_plain else ("https", settings["ssl.port"])
-        host = settings["hostname"] if "://" in settings["hostname"] else f"{scheme}://{settings['hostname']}"
-        return [host, f"{host}:{port}", *filter(None, [settings["dev-host"]])]
 
     def _wsgi(self) -> Callable:
         guards = Guards(self.users, self.sessions, self.throttle, is_secure=self._settings["ssl.type"] != "none")
@@ -307,7 +347,7 @@ class App:
                 *SetupPages(pages, self.checks, self.registry_settings, self.signing_key).routes(),
                 *ImagePages(pages, self.images, self.repositories).routes(),
                 *self._repository_pages(pages).routes(),
-                *RulePages(pages, self.rules).routes(),
+                *RulePages(pages, self.rules, self.registry_settings.is_token).routes(),
                 *UserPages(pages, self.users, self.groups, self.repositories, self.rules).routes(),
                 *GroupPages(pages, self.groups, self.users).routes(),
             ],
@@ -328,27 +368,6 @@ class App:
     def _repository_pages(self, pages: PageSurface) -> RepositoryPages:
         deletions = Deletions(self.store, self.repositories)
         return RepositoryPages(pages, self.repositories, self.rules, self.activities, deletions, self.store.now)
-
-    def _renewal(self, clock: Callable[[], float]):
-        # They take a tenth of a second to import, which only those pay who use them.
-        from regadmin.certificates.acme import Authority
-        from regadmin.certificates.renewal import Renewal
-
-        settings = self._settings
-        location = Path(settings["ssl.acme-location"])
-        names = settings["ssl.fqdn"] or (split_hostname(settings["hostname"])[0],)
-        self._authority = Authority(
-            settings["ssl.acme-directory"], location / "account.json", settings["ssl.acme-email"], USER_AGENT
-        )
-        return Renewal(location, [name.lower() for name in names], self._authority, clock)
-
-    def _certificate(self, clock: Callable[[], float]) -> ServedCertificate | None:
-        """What HTTPS is served with; not loaded yet."""
-        if self.renewal:
-            return ServedCertificate(self.renewal.certificate_path, self.renewal.certificate_path, clock)
-        if self._settings["ssl.type"] == "static":
-            return ServedCertificate(Path(self._settings["ssl.cert"]), Path(self._settings["ssl.key"]), clock)
-        return None
 
     def _redirect(self) -> Redirect:
         settings = self._settings

@@ -71,7 +71,8 @@ def _leave() -> None:
     """End the process at once if threads still wait for a registry that hangs; else it ends by itself."""
     deadline = time.monotonic() + LEAVE_SECONDS
     for thread in threading.enumerate():
-        if thread is not threading.main_thread() and not thread.daemon:
+        # Daemons too: what they left to a pool is waited for at the interpreter's end.
+        if thread is not threading.main_thread():
             thread.join(max(0, deadline - time.monotonic()))
             if thread.is_alive():
                 logging.shutdown()

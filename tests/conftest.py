@@ -1,16 +1,20 @@
 """The vocabulary of the suite: `settings`, `clock`, `app`, `client`, `admin`, and real parts from `tests.rigs`."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import settings as hypothesis_settings
+from jinja2 import BytecodeCache, Environment
+from jinja2.bccache import Bucket
 
 from regadmin import options
 from regadmin.app import App
 from regadmin.entities import Actor
 from regadmin.passwords import Passwords
+from regadmin.web.pages import rendering
 from tests.rigs.client import Client
 from tests.rigs.clock import Clock
 from tests.rigs.skopeo import Skopeo
@@ -49,6 +53,25 @@ def clock() -> Clock:
 def cheap_bcrypt(monkeypatch):
     """Hashing at bcrypt's least cost: the suite hashes hundreds of passwords. One test holds the real cost."""
     monkeypatch.setattr(Passwords.__init__, "__defaults__", (4, *Passwords.__init__.__defaults__[1:]))
+
+
+class CompiledTemplates(BytecodeCache):
+    def __init__(self):
+        self._kept = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        bucket.code = self._kept.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._kept[bucket.key, bucket.checksum] = bucket.code
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_templates() -> Iterator[None]:
+    """All Apps share the compiled templates: to compile them takes ten times as long as to make an App."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rendering, "Environment", partial(Environment, bytecode_cache=CompiledTemplates()))
+        yield
 
 
 @pytest.fixture

@@ -37,6 +37,12 @@ class ServedCertificate:
         self.ends = int(certificate.not_valid_after_utc.timestamp())
         self._warn_of_dates(certificate)
 
+    def term(self) -> tuple[int, int]:
+        """First and last second of what the files hold now, whether it is served or not. Raises Misconfigured."""
+        certificate = read_pair(self._certificate_path, self._key_path)
+        moments = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        return tuple(int(moment.timestamp()) for moment in moments)
+
     def refresh(self) -> None:
         """Load again if a file changed. What cannot be loaded is logged once, and the old one stays."""
         if self._stamp_of_files() == self._stamp:

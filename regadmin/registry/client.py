@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -48,6 +49,8 @@ class Ping(NamedTuple):
     seconds: float
     server: str = ""
     """The name of the web server, if it gives one; distribution itself does not."""
+    date: int | None = None
+    """Its time in seconds, if it tells it."""
 
 
 class RegistryClient:
@@ -95,7 +98,8 @@ class RegistryClient:
         version = answer.headers.get("Docker-Distribution-Api-Version", "")
         challenge = _bearer_challenge(answer.headers.get("WWW-Authenticate", ""))
         server = answer.headers.get("Server", "")
-        return Ping(answer.status, version, challenge, time.perf_counter() - started, server)
+        seconds = time.perf_counter() - started
+        return Ping(answer.status, version, challenge, seconds, server, _seconds(answer.headers.get("Date", "")))
 
     def check_credentials(self) -> None:
         """Ask with credentials whether they are accepted, for nothing in particular."""
@@ -287,6 +291,14 @@ def _unique_index() -> bytes:
         "annotations": {"regadmin.untag": uuid.uuid4().hex},
     }
     return json.dumps(document).encode()
+
+
+def _seconds(date: str) -> int | None:
+    """Since 1970, of an HTTP date (RFC 9110, section 5.6.7); None if it is none."""
+    try:
+        return int(parsedate_to_datetime(date).timestamp())
+    except (ValueError, OverflowError):
+        return None
 
 
 def _bearer_challenge(header: str) -> dict[str, str]:

@@ -2,69 +2,18 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from regadmin.certificates.signing import WARNING_DAYS, SigningKey
 from regadmin.errors import Error, RegistryRefused
 from regadmin.messages import Message
 from regadmin.registry.client import Ping, RegistryClient
+from regadmin.services.findings import NAMES, CheckResult, Fact, State
+from regadmin.services.own_checks import OwnSide, check_clock, check_files, check_https
 from regadmin.services.registry_settings import RegistrySettings
 from regadmin.store import Store
 
-
-class State(StrEnum):
-    OK = "ok"
-    WARN = "warn"
-    """It works, but wants attention."""
-    BAD = "bad"
-    UNKNOWN = "unknown"
-    """It has not happened yet, or cannot be told now."""
-
-
-class Fact(NamedTuple):
-    """Something that a check found: a text, or with `at` a time in seconds."""
-
-    label: str
-    text: str = ""
-    at: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CheckResult:
-    """`name` is stable; what it `says` of its state, and the `remedy` if there is something to do, are sentences."""
-
-    name: str
-    state: State
-    says: str
-    remedy: str = ""
-    facts: tuple[Fact, ...] = ()
-
-    @property
-    def title(self) -> str:
-        return NAMES[self.name]
-
-    @property
-    def is_done(self) -> bool:
-        return self.state in (State.OK, State.WARN)
-
-
-NAMES = {
-    "default-password": Message("Default password"),
-    "registry": Message("Registry"),
-    "challenge": Message("Where clients are sent"),
-    "credentials": Message("Trust in this server"),
-    "certificate": Message("Signing certificate"),
-    "deletion": Message("Deleting"),
-    "notifications": Message("Notifications"),
-    "synchronisation": Message("First synchronisation"),
-    "access": Message("First user and rule"),
-}
-"""All checks, in the order in which they are gone through, and what people call them."""
-
-_ASKING = ("registry", "challenge", "credentials", "deletion")
+_ASKING = ("registry", "challenge", "credentials", "clock", "deletion")
 """Those that ask the registry."""
 
 _NOT_ASKED = Message("this has not been checked yet")
@@ -75,6 +24,7 @@ class Checks:
     """`probe` is a client with timeouts so short that somebody can wait for them.
 
     `signing_key` is None where the registry takes no tokens; `address` is that of this server, as it is configured.
+    `own` is what this server has beside the store.
     """
 
     def __init__(
@@ -85,6 +35,7 @@ class Checks:
         settings: RegistrySettings,
         signing_key: SigningKey | None,
         address: str,
+        own: OwnSide,
     ):
         self._store = store
         self._probe = probe
@@ -92,6 +43,8 @@ class Checks:
         self._settings = settings
         self._signing_key = signing_key
         self._address = address
+        self._own = own
+        self._names = [name for name in NAMES if self._applies(name)]
         self._remembered: dict[str, CheckResult] = {}
 
     def run(self, address: str = "") -> list[CheckResult]:
@@ -105,32 +58,40 @@ class Checks:
     def known(self) -> list[CheckResult]:
         """The same without a request to the registry: of it, what was found last."""
         found = self._look_around() | self._remembered
-        return [
-            found.get(name) or CheckResult(name, State.UNKNOWN, _NOT_ASKED)
-            for name in NAMES
-            if name != "certificate" or self._signing_key
-        ]
+        return [found.get(name) or CheckResult(name, State.OPEN, _NOT_ASKED) for name in self._names]
+
+    def _applies(self, name: str) -> bool:
+        if name in ("certificate", "clock"):
+            return self._signing_key is not None
+        return name != "https" or self._own.certificate is not None
 
     def _ask_registry(self, address: str) -> dict[str, CheckResult]:
         with ThreadPoolExecutor(len(_ASKING)) as pool:
-            ping = pool.submit(_outcome, self._probe.ping)
+            ping = pool.submit(self._ping)
             credentials = pool.submit(_outcome, self._probe.check_credentials)
             deletion = pool.submit(_outcome, self._probe.check_deletion)
-        answer = ping.result()
+        answer, now = ping.result()
         results = [self._registry(answer)]
         if isinstance(answer, Error):
-            results += [CheckResult(name, State.UNKNOWN, _NO_ANSWER) for name in _ASKING[1:]]
+            results += [CheckResult(name, State.OPEN, _NO_ANSWER) for name in _ASKING[1:]]
         else:
             results.append(self._challenge(answer, address))
             results.append(self._credentials(answer, credentials.result()))
+            results.append(check_clock(answer.date, now))
             results.append(self._deletion(deletion.result()))
         return {result.name: result for result in results}
+
+    def _ping(self) -> tuple[Ping | Error, int]:
+        """The answer, and when it came: the other requests may take longer."""
+        return _outcome(self._probe.ping), self._store.now()
 
     def _look_around(self) -> dict[str, CheckResult]:
         """What can be told without the registry."""
         results = [
             self._default_password(),
             self._certificate(self._signing_key) if self._signing_key else None,
+            check_https(self._own, self._store.now()),
+            check_files(self._own),
             self._notifications(),
             self._synchronisation(),
             self._access(),
@@ -162,6 +123,10 @@ class Checks:
         facts += (Fact(Message("Response time"), f"{answer.seconds * 1000:.0f} ms"),)
         if answer.version:
             facts += (Fact(Message("API"), answer.version),)
+        if answer.server:
+            facts += (Fact(Message("Web server"), answer.server),)
+        # Distribution tells nobody its number.
+        facts += (Fact(Message("Version"), Message("not told")),)
         return CheckResult("registry", State.OK, Message("the registry answers"), facts=facts)
 
     def _challenge(self, answer: Ping, address: str) -> CheckResult:
@@ -209,7 +174,7 @@ class Checks:
     def _credentials(self, answer: Ping, outcome: Error | None) -> CheckResult:
         if answer.status == 200:
             return CheckResult(
-                "credentials", State.UNKNOWN, Message("this cannot be told while the registry lets everybody in")
+                "credentials", State.OPEN, Message("this cannot be told while the registry lets everybody in")
             )
         if not outcome:
             accepted = Message("the registry accepts a token of this server")
@@ -241,7 +206,7 @@ class Checks:
         if not outcome:
             return CheckResult("deletion", State.OK, Message("the registry allows to delete images"))
         if not isinstance(outcome, RegistryRefused) or outcome.status != 405:
-            return CheckResult("deletion", State.UNKNOWN, Message("this cannot be told before the registry trusts us"))
+            return CheckResult("deletion", State.OPEN, Message("this cannot be told before the registry trusts us"))
         return CheckResult(
             "deletion",
             State.BAD,
@@ -254,7 +219,7 @@ class Checks:
         if at is None:
             return CheckResult(
                 "notifications",
-                State.UNKNOWN,
+                State.OPEN,
                 Message("no notification has come yet"),
                 Message(
                     "put the part “notifications” from below into its configuration, restart it, "
@@ -270,7 +235,7 @@ class Checks:
         run = self._store.sync_runs.latest()
         if not run or run.state == "running":
             waiting, running = Message("the registry has not been read yet"), Message("the registry is being read")
-            return CheckResult("synchronisation", State.UNKNOWN, running if run else waiting)
+            return CheckResult("synchronisation", State.OPEN, running if run else waiting)
         return CheckResult(
             "synchronisation",
             State.BAD,
@@ -282,14 +247,14 @@ class Checks:
         if self._store.users.count() < 2:
             return CheckResult(
                 "access",
-                State.UNKNOWN,
+                State.OPEN,
                 Message("you are the only one"),
                 Message("create the users who may use the registry, and rules that say what they may do"),
             )
         if not self._store.rules.has_enabled():
             return CheckResult(
                 "access",
-                State.UNKNOWN,
+                State.OPEN,
                 Message("no rule gives anybody access"),
                 Message("create a rule for a user, a group or everybody"),
             )

@@ -2,6 +2,9 @@
 
 An event is a hint; the registry is the truth. A push makes us look, and nothing leaves the index before the
 registry has confirmed that it is gone.
+
+Every process on the store applies what waits. The mark comes first in the transaction, so that each event counts once;
+and nobody comes to an event before the ones before it are marked.
 """
 
 import logging
@@ -114,6 +117,8 @@ class Events:
             self._store.inbox.mark_applied(notification.id, "gone before it was looked up")
             return
         with self._store.transaction():
+            if not self._store.inbox.mark_applied(notification.id, "pushed"):
+                return
             if fetched:
                 self._indexer.save(name, fetched)
             if event.tag:
@@ -124,29 +129,29 @@ class Events:
             self._note(event)
             if event.tag and not self._is_own(event):
                 self._store.activity.count("push", self._time(event))
-            self._store.inbox.mark_applied(notification.id, "pushed")
 
     def _pull(self, notification: Notification, event: Event) -> None:
+        is_counted = event.method != "HEAD" and not self._is_own(event)
         with self._store.transaction():
-            if event.method == "HEAD" or self._is_own(event):
-                self._store.inbox.mark_applied(notification.id, "not counted")
+            is_first = self._store.inbox.mark_applied(notification.id, "counted" if is_counted else "not counted")
+            if not is_first or not is_counted:
                 return
             if self._store.repositories.record_pull(event.repository, event.tag, event.digest, self._time(event)):
                 self._note(event)
                 self._store.activity.count("pull", self._time(event))
-            self._store.inbox.mark_applied(notification.id, "counted")
 
     def _delete(self, notification: Notification, event: Event) -> None:
         known = self._store.repositories.tag_digest(event.repository, event.tag) if event.tag else event.digest
         is_gone = self._is_gone(event.repository, event.tag or event.digest, known)
         with self._store.transaction():
+            if not self._store.inbox.mark_applied(notification.id, "removed" if is_gone else "still there"):
+                return
             if is_gone and event.tag:
                 self._store.repositories.remove_tag(event.repository, event.tag)
             elif is_gone:
                 self._store.repositories.remove_manifest(event.repository, event.digest)
             if is_gone:
                 self._note(event)
-            self._store.inbox.mark_applied(notification.id, "removed" if is_gone else "still there")
 
     def _is_gone(self, repository: str, reference: str, known: str) -> bool:
         try:

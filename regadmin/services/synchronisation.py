@@ -97,10 +97,15 @@ class Synchronisation:
         self._indexer = indexer
         self._parallel = parallel
         self._is_stopped = False
+        self._run_id = 0
 
     def stop(self) -> None:
-        """Let a run end early and without removing anything: the process wants to end."""
+        """Let a run end early and without removing anything: the process wants to end.
+
+        It may wait for a registry that hangs until the process is gone, and must not hold up the next one.
+        """
         self._is_stopped = True
+        self._store.sync_runs.interrupt(self._run_id)
 
     def start(self, trigger: str) -> SyncRun:
         """Begin a run in the background. Raises Conflict if one is going on."""
@@ -146,6 +151,7 @@ class Synchronisation:
             raise Conflict(
                 Message("already running since %(time)s UTC, by %(trigger)s", time=since, trigger=current.trigger)
             )
+        self._run_id = run_id
         return self._store.sync_runs.find(run_id)
 
     def _work(self, run: SyncRun) -> SyncRun:

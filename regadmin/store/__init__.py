@@ -17,10 +17,10 @@ from regadmin.store.users import UserStore
 
 
 class Store:
-    """The nouns over one database. Raises Misconfigured if the file cannot be used."""
+    """The nouns over one database. Raises Misconfigured if the file cannot be used, which a reader never changes."""
 
-    def __init__(self, path: str | Path, clock: Callable[[], float] = time.time):
-        self.database = Database(path, clock)
+    def __init__(self, path: str | Path, clock: Callable[[], float] = time.time, is_reader: bool = False):
+        self.database = Database(path, clock, is_reader)
         self.transaction = self.database.transaction
         self.now = self.database.now
         self.users = UserStore(self.database)

@@ -5,23 +5,30 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.resources import files
 from pathlib import Path
 
 from regadmin.errors import Misconfigured
 from regadmin.store.natural import natural_key
 
+CHECKED_BYTES = 200_000_000
+"""The largest file that is checked at each start: about half a second."""
+
 BUSY_TIMEOUT = 10_000
 """Milliseconds that a writer waits for another before it fails."""
 
 
 class Database:
-    """Hands out connections. Raises Misconfigured if the file cannot be opened, read or migrated."""
+    """Hands out connections. Raises Misconfigured if the file cannot be opened, read or migrated.
 
-    def __init__(self, path: str | Path, clock: Callable[[], float] = time.time):
+    A reader neither makes the file nor changes it.
+    """
+
+    def __init__(self, path: str | Path, clock: Callable[[], float] = time.time, is_reader: bool = False):
         self.path = Path(path)
         self._clock = clock
+        self._is_reader = is_reader
         self._local = threading.local()
         self._open()
 
@@ -73,21 +80,30 @@ class Database:
             connection.close()
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        # Not mode=ro: the last reader could not clean up after a server that was killed.
+        address = f"{self.path.absolute().as_uri()}?mode={'rw' if self._is_reader else 'rwc'}"
+        connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
         connection.row_factory = sqlite3.Row
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA query_only = {self._is_reader:d}")
         connection.create_function("natural_key", 1, natural_key, deterministic=True)
         return connection
 
     def _open(self) -> None:
         if not self.path.parent.is_dir():
             raise Misconfigured(f"store {self.path}: its directory does not exist; make it first")
+        if self._is_reader and not self.path.is_file():
+            raise Misconfigured(f"store {self.path}: does not exist; it is made when the server starts")
         try:
+            if self._is_reader:
+                self._check_version()
+                return
             # Hashes and sessions are in it: nobody but the owner reads it, from its first byte on.
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
             self.execute("PRAGMA journal_mode = WAL")
+            self._check_integrity()
             self._migrate()
         except sqlite3.DatabaseError as error:
             self.close()
@@ -95,8 +111,30 @@ class Database:
         except OSError as error:
             raise Misconfigured(f"store {self.path}: {error.strerror}; the server must be able to write") from None
 
+    def _check_integrity(self) -> None:
+        if self.path.stat().st_size > CHECKED_BYTES:
+            return
+        verdict = self.one("PRAGMA quick_check(1)")[0]
+        if verdict != "ok":
+            raise Misconfigured(f"store {self.path}: is damaged ({verdict}); restore a backup: regadmin restore FILE")
+
+    def _keep_aside(self, version: int) -> None:
+        """Keep the file as it is before it is migrated, beside it, for those who must go back."""
+        aside = self.path.with_name(f"{self.path.name}.version-{version}")
+        draft = aside.with_name(f"{aside.name}.{os.getpid()}.part")
+        os.close(os.open(draft, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600))
+        with closing(sqlite3.connect(draft)) as copy:
+            self.connection.backup(copy)
+        os.replace(draft, aside)
+
+    def _check_version(self) -> None:
+        if self.one("PRAGMA user_version")[0] != len(_scripts()):
+            raise Misconfigured(f"store {self.path}: not of this version of RegistryAdmin; start the server first")
+
     def _migrate(self) -> None:
-        scripts = sorted(p for p in files("regadmin.store.migrations").iterdir() if p.name.endswith(".sql"))
+        scripts = _scripts()
+        if 0 < self.one("PRAGMA user_version")[0] < len(scripts):
+            self._keep_aside(self.one("PRAGMA user_version")[0])
         with self.transaction():
             version = self.one("PRAGMA user_version")[0]
             if version > len(scripts):
@@ -114,6 +152,10 @@ class Database:
             if sqlite3.complete_statement(statement):
                 self.execute(statement)
                 statement = ""
+
+
+def _scripts() -> list:
+    return sorted(p for p in files("regadmin.store.migrations").iterdir() if p.name.endswith(".sql"))
 
 
 def like(text: str | None) -> str | None:

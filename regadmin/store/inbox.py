@@ -58,23 +58,28 @@ class InboxStore:
             "SELECT count(*) FROM inbox WHERE applied_at IS NOT NULL AND body <> x'' AND outcome <> 'nothing to do'"
         )[0]
 
-    def mark_applied(self, notification_id: int, outcome: str) -> None:
-        """The body is dropped once it is of no more use; `outcome` says what became of it."""
-        self._database.execute(
-            "UPDATE inbox SET applied_at = ?, outcome = ?, body = x'' WHERE id = ?",
+    def mark_applied(self, notification_id: int, outcome: str) -> bool:
+        """The body is dropped once it is of no more use; `outcome` says what became of it.
+
+        False: another process was first, so what goes with it in the same transaction has been done.
+        """
+        marked = self._database.execute(
+            "UPDATE inbox SET applied_at = ?, outcome = ?, body = x'' WHERE id = ? AND applied_at IS NULL",
             (self._database.now(), outcome, notification_id),
         )
+        return marked.rowcount == 1
 
     def mark_kept(self, notification_id: int, outcome: str) -> None:
         """Done, but the body stays for whoever wants to know what it was."""
         self._database.execute(
-            "UPDATE inbox SET applied_at = ?, outcome = ? WHERE id = ?",
+            "UPDATE inbox SET applied_at = ?, outcome = ? WHERE id = ? AND applied_at IS NULL",
             (self._database.now(), outcome, notification_id),
         )
 
     def mark_failed(self, notification_id: int, outcome: str) -> None:
         self._database.execute(
-            "UPDATE inbox SET attempts = attempts + 1, outcome = ? WHERE id = ?", (outcome, notification_id)
+            "UPDATE inbox SET attempts = attempts + 1, outcome = ? WHERE id = ? AND applied_at IS NULL",
+            (outcome, notification_id),
         )
 
     def forget(self, before: int) -> None:

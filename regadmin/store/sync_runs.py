@@ -64,6 +64,13 @@ class SyncRunStore:
                 (run.state, self._database.now(), run.id),
             )
 
+    def interrupt(self, run_id: int) -> None:
+        """Say of a run whose process ends that it came to no end, unless it did."""
+        self._database.execute(
+            "UPDATE sync_runs SET state = 'interrupted', finished_at = ? WHERE id = ? AND state = 'running'",
+            (self._database.now(), run_id),
+        )
+
     def latest(self) -> SyncRun | None:
         row = self._database.one(_COLUMNS + _FROM + "ORDER BY id DESC LIMIT 1")
         return _run(row) if row else None

@@ -16,7 +16,8 @@ from tests.rigs.tools import find_tool
 PASSWORD = "a good password"
 WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
 STATUSES = ("Failed to load resource: the server responded with a status of ", "Response Status Error Code ")
-RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
+TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+RULES = {"runOnly": {"type": "tag", "values": TAGS}, "resultTypes": ["violations"]}
 
 
 @pytest.fixture(scope="session")

@@ -64,6 +64,10 @@ class RunningServer:
 
     def start(self) -> "RunningServer":
         """Start it and wait until it answers. Raises RuntimeError with its log."""
+        return self.launch().wait()
+
+    def launch(self) -> "RunningServer":
+        """Start it without waiting."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "regadmin", "--config-file", str(self.config)],
@@ -72,6 +76,10 @@ class RunningServer:
                 stderr=log,
                 env=clean_environment(self.directory) | self.environment,
             )
+        return self
+
+    def wait(self) -> "RunningServer":
+        """Wait until it answers. Raises RuntimeError with its log."""
         wait_until(self._answers, START_SECONDS, lambda: self.log.read_text(errors="replace"))
         return self
 

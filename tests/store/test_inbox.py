@@ -132,3 +132,14 @@ def test_the_latest_arrival_is_known_also_when_it_is_forgotten(store, clock):
     assert store.inbox.latest_arrival() == 300
     store.inbox.add([("one", b"{}")], "events")
     assert store.inbox.latest_arrival() == clock.now
+
+
+def test_what_another_process_was_first_to_apply_is_told_and_stays_as_it_is(store, inbox):
+    inbox.add([("a", b"1")], "events")
+    (notification,) = inbox.waiting(1)
+    assert inbox.mark_applied(notification.id, "counted")
+    assert not inbox.mark_applied(notification.id, "again")
+    inbox.mark_kept(notification.id, "late")
+    inbox.mark_failed(notification.id, "later")
+    (row,) = store.database.all("SELECT outcome, attempts, body FROM inbox")
+    assert tuple(row) == ("counted", 0, b"")

@@ -6,6 +6,7 @@ from html import unescape
 import jwt
 import pytest
 
+from regadmin.app import App
 from regadmin.entities import EVERYONE_ID, REGISTERED_ID, Descriptor, ImageConfig, Manifest, Rule
 from regadmin.store.listing import Listing
 from tests.conftest import ADMIN_PASSWORD
@@ -509,3 +510,12 @@ def test_text_of_strangers_is_shown_as_text(app, add, browser):
         assert "<script>alert" not in shown.text
         assert "<img src=x" not in shown.text
         assert shown.status < 500
+
+
+def test_in_basic_mode_every_page_says_that_rules_do_not_hold(settings, clock, tmp_path, browser):
+    basic = {"auth_type": "basic", "login": "robot", "password": "x", "htpasswd": tmp_path / ".htpasswd"}
+    app = App(settings(**{f"registry__{name}": value for name, value in basic.items()}), clock)
+    owner = Browser(app.wsgi).sign_in("admin", ADMIN_PASSWORD)
+    for page in ("/access", "/access/new", "/access/check"):
+        assert "access rules do not hold there" in owner.get(page).text
+        assert "access rules do not hold there" not in browser.get(page).text

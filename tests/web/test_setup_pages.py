@@ -34,7 +34,7 @@ def test_only_an_admin_sees_it(app, add_user, page):
 def test_it_says_what_is_done_and_what_is_not(boss, app):
     answer = boss.get("/setup")
     assert answer.status == 200
-    assert "2 of 9 steps are done" in answer.text
+    assert "3 of 11 steps are done" in answer.text
     assert "cannot be reached: Connection refused" in answer.text
     assert app.signing_key.fingerprint in answer.text
 
@@ -107,7 +107,7 @@ class TestTheCardOfTheOverview:
             app = App(settings(registry__port=registry.port), clock)
             client = Client(app.wsgi)
             sign_in(client)
-            assert "Setup: 2 of 9 done" in client.get("/overview").text
+            assert "Setup: 3 of 11 done" in client.get("/overview").text
             assert registry.requests == []
 
     def test_leads_an_admin_to_the_setup_and_nobody_else(self, app, boss, add_user):

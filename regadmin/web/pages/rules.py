@@ -61,9 +61,12 @@ class RuleForm:
 
 
 class RulePages:
-    def __init__(self, surface: PageSurface, rules: Rules):
+    """`rules_hold` is false where the registry asks nobody what somebody may do."""
+
+    def __init__(self, surface: PageSurface, rules: Rules, rules_hold: bool):
         self._surface = surface
         self._rules = rules
+        self._rules_hold = rules_hold
 
     def routes(self) -> list[Route]:
         return [
@@ -93,6 +96,7 @@ class RulePages:
             query=query,
             filters=chosen,
             url=url,
+            rules_hold=self._rules_hold,
         )
 
     def check_access(self) -> str:
@@ -110,6 +114,7 @@ class RulePages:
             check=check,
             errors=errors,
             choices=self._rules.choices(),
+            rules_hold=self._rules_hold,
         )
 
     def show_matches(self) -> str:
@@ -205,6 +210,7 @@ class RulePages:
             form=form,
             rule=rule,
             choices=self._rules.choices(),
+            rules_hold=self._rules_hold,
             **self._matches(form.resource_name),
             **{"errors": {}, "duplicate": None, "refusal": ""} | trouble,
         )
