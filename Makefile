@@ -10,8 +10,9 @@ TOOLS := apache2-utils chromium curl docker-registry fail2ban logrotate nginx op
 demo: $(STAMP)
 	$(BIN)/regadmin demo
 
+# One process more than there are cores: many tests wait for servers and browsers.
 test: $(STAMP) tools
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check .
