@@ -4,7 +4,6 @@ import base64
 import logging
 import os
 import secrets
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from regadmin.errors import Misconfigured
 from regadmin.options import Settings, split_hostname
 from regadmin.passwords import Passwords
 from regadmin.registry.client import RegistryClient
-from regadmin.scheduler import Timer, Worker
+from regadmin.scheduler import Bell, Timer, Worker
 from regadmin.services.activities import Activities
 from regadmin.services.checks import Checks
 from regadmin.services.deletions import Deletions
@@ -55,7 +54,7 @@ from regadmin.web.api.rules import RulesApi
 from regadmin.web.api.users import UsersApi
 from regadmin.web.guards import Guards
 from regadmin.web.hsts import StrictTransport
-from regadmin.web.log_files import LogFile
+from regadmin.web.log_files import LogFile, print_line
 from regadmin.web.notifications import PATH as EVENTS_PATH
 from regadmin.web.notifications import Notifications
 from regadmin.web.pages.account import AccountPages
@@ -76,10 +75,14 @@ from regadmin.web.pages.users import UserPages
 from regadmin.web.proxies import TrustedProxies
 from regadmin.web.realm import PATHS as REALM_PATHS
 from regadmin.web.realm import Realm, RecentAnswers
+from regadmin.web.reception import Reception
 from regadmin.web.redirect import Redirect
 from regadmin.web.surfaces import ApiSurface, error_handler
 
 USER_AGENT = f"regadmin/{__version__}"
+
+END_SECONDS = 1
+"""For what waits for a registry that hangs."""
 
 SHORTEST_SECRET = 32
 """Characters of the kept secret, whose 64 are made at the first start."""
@@ -216,7 +219,7 @@ class App(Groundwork):
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time):
         super().__init__(settings, clock)
-        hasher = Passwords()
+        self._hasher = hasher = Passwords()
         is_basic = settings["registry.auth-type"] == "basic"
         own = (settings["registry.login"], hasher.hash(settings["registry.password"])) if is_basic else ()
         self.htpasswd = Htpasswd(self.store, *own)
@@ -239,40 +242,61 @@ class App(Groundwork):
         self.wsgi = self._wsgi()
         self.redirect = self._redirect()
         self._timer = Timer()
+        self._bell = Bell()
         self._inbox = Worker("inbox", self.events.apply_waiting)
+        self._uses = Worker("last uses", self.tokens.write_uses)
         self._first_sync = Worker("first synchronisation", self.synchronisation.run_if_empty)
         self._first_checks = Worker("first checks", self.checks.run)
-        # A thread of its own: an authority may take its time.
-        self._certificate_watch = Worker("certificate", self._keep_certificate)
+        # Threads of their own: an authority may take its time.
+        self._renewal_watch = Worker("renewal", self._renew)
+        self._certificate_watch = Worker("certificate", self._take_up_certificate)
 
-    def start_background_work(self) -> None:
-        """The timer and the inbox; to be called in one process only. Raises Misconfigured."""
+    def prepare(self) -> None:
+        """What must be right before anything is served, and before the process is forked. Raises Misconfigured."""
         self._htpasswd_keeper.begin()
-        self.events.on_arrival = self._inbox.wake
-        self._timer.every(self._settings["registry.gc-interval"], self.synchronisation.run_by_timer)
-        self._timer.every(60, self._clean_up)
+        self.events.on_arrival = self._bell.ring
+        if self.certificate:
+            self._prepare_certificate()
+
+    def begin(self) -> None:
+        """The threads that every process needs which answers requests."""
+        self.tokens.on_use = self._uses.wake
         self._timer.every(0.5, self.health.check)
-        self._timer.every(5, self.overview.measure)
-        self._timer.every(5, self.checks.run)
-        self._timer.every(1, self._htpasswd_keeper.repair)
         if self.certificate:
             self._timer.every(1, self._certificate_watch.wake)
             self._certificate_watch.start()
-        for thread in (self._timer, self._inbox, self._first_sync, self._first_checks):
+        self._uses.start()
+        self._timer.start()
+
+    def begin_background_work(self) -> None:
+        """What one process does for all."""
+        self._bell.answer(self._inbox.wake)
+        self._timer.every(self._settings["registry.gc-interval"], self.synchronisation.run_by_timer)
+        self._timer.every(60, self._clean_up)
+        self._timer.every(5, self.overview.measure)
+        self._timer.every(5, self.checks.run)
+        self._timer.every(1, self._htpasswd_keeper.repair)
+        if self.renewal:
+            self._timer.every(1, self._renewal_watch.wake)
+            self._renewal_watch.start()
+        for thread in (self._inbox, self._first_sync, self._first_checks):
             thread.start()
 
-    def stop_background_work(self) -> None:
+    def end(self) -> None:
+        """End the threads of this process, and wait a moment for them."""
         self.synchronisation.stop()
-        for thread in (self._timer, self._inbox, self._first_sync, self._first_checks, self._certificate_watch):
+        self._hasher.close()
+        self._bell.stop()
+        threads = (self._timer, self._uses, self._inbox, self._first_sync, self._first_checks)
+        running = [each for each in (*threads, self._renewal_watch, self._certificate_watch) if each.is_alive()]
+        for thread in running:
             thread.stop()
+        deadline = time.monotonic() + END_SECONDS
+        for thread in running:
+            thread.join(max(0, deadline - time.monotonic()))
+        self.store.close()
 
-    def reopen_logs(self) -> None:
-        """To be called after another program has renamed the access log."""
-        if self._log_file:
-            self._log_file.reopen()
-
-    def prepare_certificate(self) -> None:
-        """Load what HTTPS is served with, which `redirect` and background work keep up. Raises Misconfigured."""
+    def _prepare_certificate(self) -> None:
         if self.renewal:
             self.renewal.prepare()
         try:
@@ -280,9 +304,12 @@ class App(Groundwork):
         except Misconfigured as error:
             raise Misconfigured(f"ssl.cert, ssl.key: {error.message}")
 
-    def _keep_certificate(self) -> bool:
-        if self.renewal:
-            self.renewal.run_if_due()
+    def _renew(self) -> bool:
+        self.renewal.run_if_due()
+        self._certificate_watch.wake()
+        return True
+
+    def _take_up_certificate(self) -> bool:
         self.certificate.refresh()
         return True
 
@@ -327,6 +354,7 @@ class App(Groundwork):
             *Notifications(self.events).routes(),
         ]
         realm = Realm(guards, self.tokens)
+        self.reception = Reception(realm, guards)
         openapi = OpenApi([*api_routes, *realm.routes()])
         self.api_routes = [*api_routes, *realm.routes(), *openapi.routes()]
         api = ApiSurface(guards, self._origins())
@@ -359,7 +387,7 @@ class App(Groundwork):
         if self._settings["ssl.hsts"] != "":
             wsgi = StrictTransport(wsgi, self._settings["ssl.hsts"])
         wsgi = TrustedProxies(wsgi, self._settings["trusted-proxies"])
-        return AccessLog(wsgi, *self._access_loggers())
+        return AccessLog(wsgi, *self._access_logs())
 
     def _overview_pages(self, pages: PageSurface) -> OverviewPages:
         services = (self.overview, self.activities, self.health, self.synchronisation, self.checks)
@@ -385,28 +413,17 @@ class App(Groundwork):
     def _default_public_name(self) -> str:
         return f"{self._settings['registry.host'].partition('://')[2]}:{self._settings['registry.port']}"
 
-    def _access_loggers(self) -> tuple[logging.Logger | None, logging.Logger | None]:
+    def _access_logs(self) -> tuple[Callable[[str], None] | None, Callable[[str], None] | None]:
         """For the combined format in a file, and for the short one on standard output."""
         settings = self._settings
-        self._log_file = short = None
+        combined = None
         if settings["logger.enabled"]:
             path, size = settings["logger.file"], settings["logger.max-size"]
             try:
-                self._log_file = LogFile(path, size, settings["logger.max-backups"])
+                combined = LogFile(path, size, settings["logger.max-backups"]).write
             except OSError as error:
                 raise Misconfigured(f"logger.file {path}: {error.strerror}") from None
-        if settings["logger.stdout"]:
-            short = logging.StreamHandler(sys.stdout)
-        return _access_logger(self._log_file), _access_logger(short)
-
-
-def _access_logger(handler: logging.Handler | None) -> logging.Logger | None:
-    """A logger of its own, outside the tree of loggers, so that two applications do not share it."""
-    if not handler:
-        return None
-    logger = logging.Logger("access")
-    logger.addHandler(handler)
-    return logger
+        return combined, print_line if settings["logger.stdout"] else None
 
 
 def _kept_secret(path: Path) -> str:

@@ -27,6 +27,8 @@ import yaml
 
 from regadmin.errors import Misconfigured
 
+MOST_WORKERS = 64
+
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _TRUE = ("true", "1", "yes", "on")
 _FALSE = ("false", "0", "no", "off")
@@ -101,6 +103,10 @@ def _size(text: str) -> int:
     if not match:
         raise ValueError(text)
     return int(match[1]) * 1024 ** " KMGT".index(match[2] or " ")
+
+
+def _workers(text: str) -> int | str:
+    return text if text == "auto" else _integer(1, MOST_WORKERS).parse(text)
 
 
 def _listen(text: str) -> str:
@@ -195,6 +201,9 @@ OPTIONS = (
     Option("trusted-proxies", ("RA_TRUSTED_PROXIES",),
            _list("NETWORK", "must be IP addresses or networks", lambda part: ip_network(part, strict=False)), "",
            "Proxies (addresses or networks) whose X-Forwarded-For and X-Forwarded-Proto are believed"),
+    Option("workers", ("RA_WORKERS",),
+           Kind("NUMBER", f"must be auto or a whole number from 1 to {MOST_WORKERS}", _workers), "auto",
+           "Processes that answer requests; auto is one for each core. With 1 everything is in one process"),
     Option("activity-days", ("RA_ACTIVITY_DAYS",), _integer(0, 36_500), "365",
            "Days for which the activity is kept; 0 keeps it for ever"),
     Option("dev-host", ("RA_DEV_HOST",),
@@ -269,7 +278,7 @@ OPTIONS = (
     Option("logger.max-size", ("RA_LOGGER_SIZE",), SIZE, "10M",
            "Size at which the access log is rotated"),
     Option("logger.max-backups", ("RA_LOGGER_BACKUPS",), _integer(0, 10_000), "10",
-           "Number of rotated access logs to keep, compressed; with 0 it is left to logrotate and SIGHUP"),
+           "Number of rotated access logs to keep, compressed; with 0 it is left to logrotate"),
 
     Option("ssl.type", ("RA_SSL_TYPE",), _choice("none", "static", "auto"), "none",
            "HTTPS of this server: none, with a certificate from files, or with one from an ACME authority"),

@@ -1,8 +1,10 @@
-"""What happens by itself: the timer and the worker that applies notifications."""
+"""What happens by itself: a timer, workers that are woken, and a bell that wakes those of another process."""
 
 import logging
+import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 import schedule
 
@@ -64,6 +66,33 @@ class Worker(threading.Thread):
     def stop(self) -> None:
         self._stopped.set()
         self._woken.set()
+
+
+class Bell:
+    """Rung in any process that was forked after it was made, heard in one."""
+
+    def __init__(self) -> None:
+        self._ear, self._rope = socket.socketpair()
+        self._rope.setblocking(False)
+        self._is_stopped = False
+
+    def ring(self) -> None:
+        # When it is full, it has been rung often enough.
+        with suppress(BlockingIOError):
+            self._rope.send(b"!")
+
+    def answer(self, call: Callable[[], object]) -> None:
+        """Call this, in a thread, whenever it has been rung."""
+        threading.Thread(target=self._listen, args=(_guarded(call),), name="bell", daemon=True).start()
+
+    def _listen(self, call: Callable[[], object]) -> None:
+        while self._ear.recv(4096) and not self._is_stopped:
+            call()
+
+    def stop(self) -> None:
+        """Listen no more. Another process may."""
+        self._is_stopped = True
+        self.ring()
 
 
 def _guarded(job: Callable[[], object]) -> Callable[[], object]:

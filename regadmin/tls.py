@@ -9,10 +9,8 @@ import threading
 import time
 from contextlib import suppress
 
-from waitress.channel import HTTPChannel
-from waitress.server import TcpWSGIServer
-
 from regadmin.certificates.served import ServedCertificate
+from regadmin.lanes import LaneChannel, LaneServer
 
 HANDSHAKE_SECONDS = 10
 """From the connection to the end of its handshake."""
@@ -32,7 +30,7 @@ _REFUSAL = (
 _LATER = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
-class TlsChannel(HTTPChannel):
+class TlsChannel(LaneChannel):
     """A connection. Until `_step` is None it is not encrypted yet, and requests do not flow."""
 
     def __init__(self, server, sock, addr, adj, map=None):
@@ -145,7 +143,7 @@ class TlsChannel(HTTPChannel):
                 connection.shutdown(socket.SHUT_WR)
 
 
-class TlsServer(TcpWSGIServer):
+class TlsServer(LaneServer):
     """A listening socket. A connection gets the context that `certificate` has when it arrives."""
 
     channel_class = TlsChannel

@@ -8,12 +8,13 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "regadmin"
 FLOORS = [
     {"errors", "entities", "memory", "messages", "version"},
-    {"scopes", "patterns", "options", "assets", "passwords", "languages", "translations", "readiness"},
+    {"scopes", "patterns", "options", "assets", "passwords", "languages", "translations", "readiness"}
+    | {"lanes", "supervisor"},
     {"decisions", "samples"},
     {"store", "registry", "certificates"},
     {"services"},
     {"web", "scheduler", "tls"},
-    {"app"},
+    {"app", "listener"},
     {"server"},
     {"demo"},
     {"__main__"},

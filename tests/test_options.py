@@ -19,6 +19,7 @@ hostname                  RA_HOST_NAME                          hostname        
 port                      RA_PORT                               port                       80
 debug                     RA_DEBUG                              debug                      False
 trusted-proxies           RA_TRUSTED_PROXIES                    trusted_proxies            ()
+workers                   RA_WORKERS                            workers                    auto
 activity-days             RA_ACTIVITY_DAYS                      activity_days              365
 registry.host             RA_REGISTRY_HOST                      registry.host
 registry.port             RA_REGISTRY_PORT                      registry.port              5000
@@ -76,6 +77,7 @@ VALUES = {
     "listen": ("127.0.0.1", "127.0.0.1"),
     "port": ("8080", 8080),
     "debug": ("true", True),
+    "workers": ("3", 3),
     "activity-days": ("0", 0),
     "trusted-proxies": ("10.0.0.0/8,::1", ("10.0.0.0/8", "::1/128")),
     "registry.host": ("https://registry", "https://registry"),

@@ -153,14 +153,14 @@ print(raise_limit_of_connections(), resource.getrlimit(resource.RLIMIT_NOFILE)[0
 def test_a_renewed_file_is_taken_up_by_background_work(settings, clock, tmp_path):
     certificate, key = write_certificate(tmp_path / "tls", days=30)
     app = App(settings(ssl__type="static", ssl__cert=certificate, ssl__key=key), clock)
-    app.prepare_certificate()
+    app.prepare()
     ends = app.certificate.ends
     write_certificate(tmp_path / "tls", days=60)
-    app.start_background_work()
+    app.begin()
     try:
         wait_until(lambda: app.certificate.ends > ends)
     finally:
-        app.stop_background_work()
+        app.end()
 
 
 def test_the_redirect_knows_our_names(settings, clock):

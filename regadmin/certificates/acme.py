@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -25,6 +26,9 @@ NONCE_TRIES = 5
 ORDER_SECONDS = 90
 """From the answered challenges to the certificate."""
 
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,200}")
+"""RFC 8555, section 8.3."""
+
 _REQUEST_SECONDS = 30
 _LONGEST_SENTENCE = 500
 
@@ -45,11 +49,16 @@ class Authority:
         self._account_path = account_path
         self._email = email
         self._user_agent = user_agent
-        self._answers: dict[str, str] = {}
+        self._answers = account_path.with_name("challenges")
 
     def answer(self, token: str) -> str | None:
-        """What the authority is to find under this token while it checks that a name is ours."""
-        return self._answers.get(token)
+        """What the authority is to find under this token while it checks that a name is ours, in any process."""
+        if not _TOKEN.fullmatch(token):
+            return None
+        try:
+            return (self._answers / token).read_text("ascii")
+        except OSError:
+            return None
 
     def issue(self, names: Sequence[str]) -> bytes:
         """A new private key, its certificate for these names and the chain, in PEM. Raises OrderFailed, OSError."""
@@ -91,14 +100,15 @@ class Authority:
                     self._answer_challenge(found, authorization)
             order = found.poll_and_finalize(order, datetime.now() + timedelta(seconds=ORDER_SECONDS))
         finally:
-            self._answers.clear()
+            shutil.rmtree(self._answers, ignore_errors=True)
         return key + order.fullchain_pem.encode()
 
     def _answer_challenge(self, found: client.ClientV2, authorization: messages.AuthorizationResource) -> None:
         for challenge in authorization.body.challenges:
             if isinstance(challenge.chall, challenges.HTTP01):
                 response, answer = challenge.response_and_validation(found.net.key)
-                self._answers[challenge.chall.encode("token")] = answer
+                self._answers.mkdir(mode=0o700, exist_ok=True)
+                (self._answers / challenge.chall.encode("token")).write_text(answer, "ascii")
                 found.answer_challenge(challenge, response)
                 return
         raise OrderFailed(f"{authorization.body.identifier.value}: the authority does not offer the challenge http-01")

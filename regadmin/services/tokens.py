@@ -3,7 +3,8 @@
 import logging
 import secrets
 import sqlite3
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
@@ -53,6 +54,9 @@ class Tokens:
         self._ttl = ttl
         self._signed: Memory[Token] = Memory(RECENT_TOKENS, store.now)
         self._noted: dict[int, int] = {}
+        self._unwritten: deque[int] = deque()
+        self.on_use: Callable[[], object] = self.write_uses
+        """Called when there is a use to write; whoever cannot wait for the disk leaves that to another thread."""
 
     def revision(self) -> int:
         """To be read before the user is: see `issue`."""
@@ -95,16 +99,23 @@ class Tokens:
             token = self._keep(wanted, self._sign(OWN_SUBJECT, scopes.parse_all(wanted)), self._ttl * 3 // 4)
         return f"Bearer {token.text}"
 
+    def write_uses(self) -> bool:
+        """Keep when users came last. True: this was all for now."""
+        user_ids = [self._unwritten.popleft() for _ in range(len(self._unwritten))]
+        try:
+            self._store.users.note_uses(user_ids)
+        except sqlite3.OperationalError as error:
+            # A full or busy disk must not keep anybody from the registry.
+            log.warning("the last use of %s users is not noted: %s", len(user_ids), error)
+        return True
+
     def _note_use(self, user: User) -> None:
         now = self._store.now()
         if 0 <= now - self._noted.get(user.id, -_USE_INTERVAL) < _USE_INTERVAL:
             return
         self._noted[user.id] = now
-        try:
-            self._store.users.note_use(user.id)
-        except sqlite3.OperationalError as error:
-            # A full or busy disk must not keep anybody from the registry.
-            log.warning("the last use of %s is not noted: %s", user.login, error)
+        self._unwritten.append(user.id)
+        self.on_use()
 
     def _sign(self, subject: str, granted: Sequence[Scope]) -> Token:
         now = self._store.now()

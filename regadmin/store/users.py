@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from regadmin.entities import Group, Page, Role, User
@@ -146,14 +147,16 @@ class UserStore:
             {"id": user_id, "now": self._database.now()},
         )
 
-    def note_use(self, user_id: int) -> None:
-        self._database.execute(
-            """
-            INSERT INTO user_times (user_id, used_at) SELECT id, :now FROM users WHERE id = :id
-            ON CONFLICT (user_id) DO UPDATE SET used_at = excluded.used_at
-            """,
-            {"id": user_id, "now": self._database.now()},
-        )
+    def note_uses(self, user_ids: Iterable[int]) -> None:
+        now = self._database.now()
+        with self._database.transaction():
+            self._database.connection.executemany(
+                """
+                INSERT INTO user_times (user_id, used_at) SELECT id, :now FROM users WHERE id = :id
+                ON CONFLICT (user_id) DO UPDATE SET used_at = excluded.used_at
+                """,
+                [{"id": user_id, "now": now} for user_id in user_ids],
+            )
 
     def count(self) -> int:
         return self._database.one("SELECT count(*) FROM users")[0]

@@ -1,6 +1,5 @@
 """The access log in Apache's combined format, and its short form for standard output."""
 
-import logging
 import time
 from collections.abc import Callable
 
@@ -9,12 +8,13 @@ MAX_LOGIN, MAX_FIELD = 64, 4096
 
 
 class AccessLog:
-    """WSGI middleware. The loggers get one line a request; either may be None."""
+    """WSGI middleware. Both are called with one line a request; either may be None."""
 
-    def __init__(self, app: Callable, combined: logging.Logger | None, short: logging.Logger | None):
+    def __init__(self, app: Callable, combined: Callable[[str], None] | None, short: Callable[[str], None] | None):
         self._app = app
         self._combined = combined
         self._short = short
+        self._second = 0, ""
 
     def __call__(self, environ: dict, start_response: Callable):
         status, size = "", 0
@@ -34,16 +34,26 @@ class AccessLog:
     def _write(self, environ: dict, status: str, size: int) -> None:
         address = _bare(environ.get("REMOTE_ADDR", "")) or "-"
         login = _bare(environ.get("regadmin.login", "")[:MAX_LOGIN]) or "-"
-        moment = time.strftime("%d/%b/%Y:%H:%M:%S %z")
+        moment = self._moment()
         target = environ.get("REQUEST_URI") or environ.get("PATH_INFO", "")
         line = f"{environ.get('REQUEST_METHOD')} {target[:MAX_FIELD]} {environ.get('SERVER_PROTOCOL')}"
         common = f'{address} - {login} [{moment}] "{_quotable(line)}" {status or 500} {size or "-"}'
         if self._short:
-            self._short.info(common)
+            self._short(common)
         if self._combined:
             referrer = _quotable(environ.get("HTTP_REFERER", "-")[:MAX_FIELD])
             agent = _quotable(environ.get("HTTP_USER_AGENT", "-")[:MAX_FIELD])
-            self._combined.info('%s "%s" "%s"', common, referrer, agent)
+            self._combined(f'{common} "{referrer}" "{agent}"')
+
+
+    def _moment(self) -> str:
+        """The present second; whoever asks again within it is told the same."""
+        second = int(time.time())
+        known, text = self._second
+        if second != known:
+            text = time.strftime("%d/%b/%Y:%H:%M:%S %z", time.localtime(second))
+            self._second = second, text
+        return text
 
 
 def _quotable(text: str) -> str:

@@ -74,9 +74,13 @@ def tell_when(error: errors.Error) -> None:
 
 
 def json_answer(value: object, status: int = 200) -> str:
+    return json_text(json.dumps(value), status)
+
+
+def json_text(text: str, status: int = 200) -> str:
     response.status = status
     _set_headers(JSON_HEADERS)
-    return json.dumps(value)
+    return text
 
 
 def _set_headers(headers: tuple[tuple[str, str], ...]) -> None:

@@ -2,12 +2,14 @@
 
 import hmac
 import secrets
+import time
 from dataclasses import dataclass
 
 from bottle import request, response
 
 from regadmin.entities import Actor, Role, User
-from regadmin.errors import Forbidden, Unauthenticated
+from regadmin.errors import Error, Forbidden, Unauthenticated
+from regadmin.memory import Memory
 from regadmin.messages import Message
 from regadmin.services.sessions import Sessions, SignedIn
 from regadmin.services.throttle import Throttle
@@ -19,6 +21,9 @@ SESSION_COOKIE = "JWT"
 CSRF_COOKIE = "XSRF-TOKEN"
 VISITOR_COOKIE = "visitor"
 CSRF_HEADER = "X-XSRF-TOKEN"
+
+_RIGHT, _RIGHT_SECONDS = 10_000, 240
+"""How many credentials are remembered as right, and for how long: a little less than their computation is."""
 
 _ROLES = {
     Access.SIGNED_IN: tuple(Role),
@@ -63,6 +68,8 @@ class Guards:
         self._sessions = sessions
         self._throttle = throttle
         self._is_secure = is_secure
+        self._key = secrets.token_bytes(32)
+        self._right: Memory[bool] = Memory(_RIGHT, time.monotonic)
 
     def identify(self) -> Identity:
         """Find out who calls, by Basic credentials, `X-JWT` header or cookie, in this order.
@@ -112,10 +119,19 @@ class Guards:
         request.environ["regadmin.login"] = login
         try:
             with self._throttle.attempt(login, password, address()):
-                return self._users.authenticate(login, password)
+                user = self._users.authenticate(login, password)
         except Unauthenticated:
             self._sessions.note_failure(login, address())
             raise
+        self._right.put(self._digest(login, password), True, _RIGHT_SECONDS)
+        return user
+
+    def has_been_right(self, authorization: str) -> bool:
+        """Whether the credentials of this header were right lately. It says how long they will take, not who calls."""
+        try:
+            return self._right.get(self._digest(*basic_credentials(authorization))) or False
+        except Error:
+            return False
 
     def sign_in(self, user: User) -> Identity:
         """Start a session and set the cookies."""
@@ -144,6 +160,9 @@ class Guards:
                 self._set_cookies(signed_in)
             return Identity(signed_in.user, signed_in.session_id, by_cookie=True)
         return Identity()
+
+    def _digest(self, login: str, password: str) -> bytes:
+        return hmac.digest(self._key, f"{login}\0{password}".encode("utf-8", "surrogatepass"), "sha256")
 
     def _is_encrypted(self) -> bool:
         """Whether the browser came by HTTPS, to us or to a proxy that we believe."""

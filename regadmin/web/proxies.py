@@ -12,7 +12,7 @@ class TrustedProxies:
         self._networks = [ip_network(network) for network in networks]
 
     def __call__(self, environ: dict, start_response: Callable):
-        if self._is_trusted(environ.get("REMOTE_ADDR", "")):
+        if self._networks and self._is_trusted(environ.get("REMOTE_ADDR", "")):
             environ["REMOTE_ADDR"] = self._client(environ)
             if environ.get("HTTP_X_FORWARDED_PROTO", "").lower() in ("http", "https"):
                 environ["wsgi.url_scheme"] = environ["HTTP_X_FORWARDED_PROTO"].lower()

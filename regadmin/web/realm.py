@@ -5,8 +5,6 @@ before the application looks at it, as long as nothing has changed that the answ
 """
 
 import hashlib
-import hmac
-import json
 import secrets
 import time
 from collections.abc import Callable, Iterable
@@ -16,11 +14,12 @@ from bottle import request
 
 from regadmin.entities import User
 from regadmin.errors import Malformed, Unauthenticated
+from regadmin.lanes import KNOWN
 from regadmin.memory import Memory
 from regadmin.scopes import Scope, parse_all
 from regadmin.services.tokens import Token, Tokens
 from regadmin.web import inputs
-from regadmin.web.answers import JSON_HEADERS, SECURE_HEADERS, as_error, json_answer, registry_failed
+from regadmin.web.answers import JSON_HEADERS, SECURE_HEADERS, as_error, json_text, registry_failed
 from regadmin.web.guards import Guards, refuse_default_password
 from regadmin.web.routes import Access, Route
 
@@ -38,6 +37,13 @@ class Question(NamedTuple):
     service: str
 
 
+class Known(NamedTuple):
+    """A question that was answered at that revision of the store."""
+
+    question: Question
+    revision: int
+
+
 class Realm:
     def __init__(self, guards: Guards, tokens: Tokens):
         self._guards = guards
@@ -50,42 +56,48 @@ class Realm:
 
     def answer(self) -> str:
         try:
-            return json_answer(self._answer())
+            return json_text(self._answer())
         except Exception as exception:
             return registry_failed(as_error(exception))
 
-    def answer_again(self, environ: dict, start_response: Callable) -> Iterable[bytes] | None:
-        """The answer by WSGI if the question is known, else None."""
-        revision = self._tokens.revision()
-        question = self._known.get((revision, self._digest(environ)))
-        if not question:
-            return None
-        if question.user:
-            environ["regadmin.login"] = question.user.login
-        body = json.dumps(self._body(self._tokens.issue(*question, revision))).encode()
+    def revision(self) -> int:
+        """Moves with everything that an answer depends on."""
+        return self._tokens.revision()
+
+    def recall(self, query: str, authorization: str, revision: int) -> Known | None:
+        """The question of a GET, if it was answered well a moment ago, and at this revision.
+
+        What is answered by it holds for a request that had arrived before the revision was read.
+        """
+        question = self._known.get((revision, self._digest(query, authorization)))
+        return Known(question, revision) if question else None
+
+    def answer_again(self, known: Known, environ: dict, start_response: Callable) -> Iterable[bytes]:
+        """The answer to a known question, by WSGI."""
+        if known.question.user:
+            environ["regadmin.login"] = known.question.user.login
+        body = self._body(self._tokens.issue(*known.question, known.revision)).encode()
         start_response("200 OK", [*SECURE_HEADERS, *JSON_HEADERS, ("Content-Length", str(len(body)))])
         return [body]
 
-    def _answer(self) -> dict:
+    def _answer(self) -> str:
         revision = self._tokens.revision()
         question = self._question()
         token = self._tokens.issue(*question, revision)
         if request.method == "GET":
-            self._known.put((revision, self._digest(request.environ)), question, KNOWN_SECONDS)
+            self._known.put((revision, self._digest(*_asked(request.environ))), question, KNOWN_SECONDS)
         return self._body(token)
 
-    def _body(self, token: Token) -> dict:
-        return {
-            "token": token.text,
-            "access_token": token.text,
-            "expires_in": self._tokens.seconds_left(token),
-            "issued_at": token.issued_at,
-        }
+    def _body(self, token: Token) -> str:
+        # By hand, because this is the hot path; nothing in it needs to be escaped.
+        return (
+            f'{{"token": "{token.text}", "access_token": "{token.text}", '
+            f'"expires_in": {self._tokens.seconds_left(token)}, "issued_at": "{token.issued_at}"}}'
+        )
 
-    def _digest(self, environ: dict) -> bytes:
+    def _digest(self, query: str, authorization: str) -> bytes:
         """Stands for the whole question. Keyed, because there is a password in it."""
-        question = f"{environ.get('HTTP_AUTHORIZATION', '')}\0{environ.get('QUERY_STRING', '')}"
-        return hmac.digest(self._key, question.encode("latin-1"), hashlib.sha256)
+        return hashlib.blake2b(f"{authorization}\0{query}".encode("latin-1"), key=self._key, digest_size=32).digest()
 
     def _question(self) -> Question:
         asked, posted = inputs.query(), inputs.form() if request.method == "POST" else {}
@@ -107,16 +119,26 @@ class Realm:
 
 
 class RecentAnswers:
-    """WSGI middleware: asks the realm first whether it knows the answer. All else goes on to the application."""
+    """WSGI middleware: asks the realm first whether it knows the answer. All else goes on to the application.
+
+    The event loop has asked already; by now another thread may have given the answer to the same question.
+    """
 
     def __init__(self, app: Callable, realm: Realm):
         self._app = app
         self._realm = realm
 
     def __call__(self, environ: dict, start_response: Callable) -> Iterable[bytes]:
-        is_question = environ["PATH_INFO"] in PATHS and environ["REQUEST_METHOD"] == "GET"
-        answer = self._realm.answer_again(environ, start_response) if is_question else None
-        return answer or self._app(environ, start_response)
+        known = environ.get(KNOWN)
+        if not known and environ["REQUEST_METHOD"] == "GET" and environ["PATH_INFO"] in PATHS:
+            known = self._realm.recall(*_asked(environ), self._realm.revision())
+        if known:
+            return self._realm.answer_again(known, environ, start_response)
+        return self._app(environ, start_response)
+
+
+def _asked(environ: dict) -> tuple[str, str]:
+    return environ.get("QUERY_STRING", ""), environ.get("HTTP_AUTHORIZATION", "")
 
 
 def _credentials(posted: dict[str, list[str]]) -> tuple[str, str] | None:

@@ -15,7 +15,7 @@ from regadmin.certificates.acme import Authority, OrderFailed
 from regadmin.certificates.renewal import FIRST_DELAY, INTERRUPTED, LAST_DELAY, LONGEST_WAIT, Renewal
 from regadmin.certificates.served import ServedCertificate
 from regadmin.errors import Misconfigured
-from regadmin.server import Listener, bind
+from regadmin.listener import Listener, bind
 from regadmin.web.redirect import Redirect
 from tests.rigs.clock import Clock
 from tests.rigs.pebble import LIFETIME, Pebble
@@ -64,7 +64,7 @@ class Site:
     @contextmanager
     def answering(self):
         listener = Listener()
-        listener.listen(Redirect(NAMES, 443, self.authority.answer), bind(HOST, self.pebble.http_port))
+        listener.listen(Redirect(NAMES, 443, self.authority.answer), bind(HOST, self.pebble.http_port)[0])
         thread = threading.Thread(target=listener.run, daemon=True)
         thread.start()
         yield

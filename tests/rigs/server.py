@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -33,6 +34,7 @@ class RunningServer:
             "listen": "127.0.0.1",
             "hostname": "localhost",
             "port": self.port,
+            "workers": 1,
             "registry": {
                 "host": "http://127.0.0.1",
                 "port": registry_port,
@@ -75,6 +77,7 @@ class RunningServer:
                 stdout=log,
                 stderr=log,
                 env=clean_environment(self.directory) | self.environment,
+                start_new_session=True,
             )
         return self
 
@@ -84,11 +87,14 @@ class RunningServer:
         return self
 
     def stop(self, by: int = signal.SIGTERM) -> int:
-        """End it by a signal and return its exit status."""
+        """End it by a signal and return its exit status. SIGKILL ends all of its processes, as a power cut does."""
         process, self._process = self._process, None
         if process is None:
             return 0
-        process.send_signal(by)
+        if by == signal.SIGKILL:
+            os.killpg(process.pid, by)
+        else:
+            process.send_signal(by)
         return process.wait(STOP_SECONDS)
 
     def call(self, method: str, path: str, auth=ADMIN, **options) -> requests.Response:

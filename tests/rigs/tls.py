@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from regadmin.certificates.served import ServedCertificate
-from regadmin.server import Listener, bind
+from regadmin.listener import Listener, bind
 
 HOST = "127.0.0.1"
 
@@ -45,13 +45,13 @@ def write_certificate(directory: Path, name: str = "localhost", days: float = 90
 class TlsRig:
     """One application, by HTTPS and by plain HTTP, on two free ports."""
 
-    def __init__(self, directory: Path, application: Callable, grace: float = 5, connections: int = 1000):
+    def __init__(self, directory: Path, application: Callable, grace: float = 5, connections: int = 1000, **sorting):
         self.paths = write_certificate(directory)
         self.certificate = ServedCertificate(*self.paths, time.time)
         self.certificate.load()
-        secure, plain = bind(HOST, 0), bind(HOST, 0)
+        [secure], [plain] = bind(HOST, 0), bind(HOST, 0)
         self.port, self.plain_port = (each[0].getsockname()[1] for each in (secure, plain))
-        self.listener = Listener(grace, connections)
+        self.listener = Listener(grace=grace, connections=connections, **sorting)
         self.listener.listen_tls(application, secure, self.certificate)
         self.listener.listen(application, plain)
         self.thread = threading.Thread(target=self.listener.run, daemon=True)

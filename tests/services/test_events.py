@@ -777,12 +777,14 @@ class TestTrouble:
     def test_the_background_worker_applies_what_arrives(self, app, admin, registry):
         image = images.docker_image()
         registry.put("team/app", "v1", image)
-        app.start_background_work()
+        app.prepare()
+        app.begin()
+        app.begin_background_work()
         try:
             admin.post(HOOK, body=envelope(pushed("team/app", "v1", image)))
             wait_until(lambda: "team/app:v1" in tags(app) and tags(app)["team/app:v1"].pushed_by == SOMEONE, 20)
         finally:
-            app.stop_background_work()
+            app.end()
 
 
 def test_what_was_answered_with_200_survives_kill_9(tmp_path):

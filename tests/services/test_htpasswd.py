@@ -45,9 +45,11 @@ def basic(settings, path):
 @pytest.fixture
 def app(basic, clock) -> App:
     app = App(basic(), clock)
-    app.start_background_work()
+    app.prepare()
+    app.begin()
+    app.begin_background_work()
     yield app
-    app.stop_background_work()
+    app.end()
 
 
 @pytest.fixture
@@ -73,14 +75,16 @@ def test_a_new_file_is_for_its_owner_only(app, path):
 
 def test_the_default_password_opens_nothing_until_it_is_changed(basic, clock, path, by):
     app = App(basic(store__admin_password="admin"), clock)
-    app.start_background_work()
+    app.prepare()
+    app.begin()
+    app.begin_background_work()
     try:
         assert path.read_text().startswith("regadmin:")
         admin = app.users.authenticate("admin", "admin")
         app.users.change_password(admin, "", "correct horse", by)
         assert admits(path, "admin", "correct horse")
     finally:
-        app.stop_background_work()
+        app.end()
 
 
 def test_the_file_follows_every_change_of_a_user(app, path, by, alice):
@@ -123,8 +127,10 @@ def test_a_change_that_is_refused_changes_no_file(app, path, by, alice):
 
 def test_our_own_account_takes_the_place_of_a_user_of_that_name(basic, clock, path, by):
     app = App(basic(registry__login="admin"), clock)
-    app.start_background_work()
-    app.stop_background_work()
+    app.prepare()
+    app.begin()
+    app.begin_background_work()
+    app.end()
     assert admits(path, "admin", "our own")
     assert path.read_text().count("admin:") == 1
 
@@ -200,7 +206,9 @@ def test_a_file_that_is_a_mount_point_is_told_to_be_one(app, path, by, monkeypat
 def test_a_place_that_cannot_be_written_is_a_misconfiguration(basic, clock, tmp_path):
     app = App(basic(registry__htpasswd=tmp_path / "missing" / ".htpasswd"), clock)
     with pytest.raises(Misconfigured, match="registry.htpasswd .*missing"):
-        app.start_background_work()
+        app.prepare()
+        app.begin()
+        app.begin_background_work()
 
 
 def test_changes_of_many_at_once_are_all_in_the_file(app, path, by):
@@ -217,8 +225,10 @@ def test_changes_of_many_at_once_are_all_in_the_file(app, path, by):
 
 def test_token_mode_writes_no_file(settings, clock, path):
     app = App(settings(registry__htpasswd=path, **OWN), clock)
-    app.start_background_work()
-    app.stop_background_work()
+    app.prepare()
+    app.begin()
+    app.begin_background_work()
+    app.end()
     assert not path.exists()
 
 

@@ -104,7 +104,7 @@ class TestACertificateFromAnAuthority:
             ),
             clock,
         )
-        app.prepare_certificate()
+        app.prepare()
         return app
 
     def test_is_waited_for_and_its_failure_told_with_the_next_try(self, app, clock):

@@ -438,7 +438,7 @@ class TestFaults:
         registry.is_held = lambda request: "/manifests/" in request.path
         app.synchronisation.start("test")
         wait_until(lambda: registry.held)
-        app.stop_background_work()
+        app.end()
         registry.let_all_go()
         wait_until(lambda: app.synchronisation.latest().state == "failed", PATIENCE)
         assert digests(app).items() >= digests_of(filled).items()
@@ -603,12 +603,14 @@ class TestOneAtATime:
 class TestByItself:
     def test_an_empty_index_is_filled_at_the_start(self, app, registry):
         expected = fill(registry, 3)
-        app.start_background_work()
+        app.prepare()
+        app.begin()
+        app.begin_background_work()
         try:
             until(lambda: digests(app) == expected)
             assert finished(app).trigger == "start"
         finally:
-            app.stop_background_work()
+            app.end()
 
     def test_an_index_that_was_read_is_not_read_again_at_the_start(self, app, filled, registry):
         assert app.synchronisation.run_if_empty()
@@ -650,12 +652,14 @@ class TestByItself:
         app = App({**settings(registry__port=registry.port), "registry.gc-interval": 0.001}, clock)
         app.synchronisation.run("test")
         del registry.tags["many/app001"]["v1"]
-        app.start_background_work()
+        app.prepare()
+        app.begin()
+        app.begin_background_work()
         try:
             until(lambda: digests(app) == without(expected, "many/app001:v1"))
             assert finished(app).trigger == "timer"
         finally:
-            app.stop_background_work()
+            app.end()
 
 
 class TestCommandLine:

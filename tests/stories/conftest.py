@@ -7,6 +7,6 @@ from tests.rigs.server import GuardedRegistry
 
 @pytest.fixture(scope="session")
 def guarded(tmp_path_factory):
-    world = GuardedRegistry(tmp_path_factory.mktemp("guarded"))
+    world = GuardedRegistry(tmp_path_factory.mktemp("guarded"), workers=2)
     yield world
     world.stop()

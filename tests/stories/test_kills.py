@@ -58,6 +58,7 @@ class World:
         self.server = RunningServer(
             directory,
             registry.port,
+            workers=2,
             registry={
                 "host": "http://127.0.0.1",
                 "port": registry.port,

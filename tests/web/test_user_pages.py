@@ -390,8 +390,8 @@ class TestTimes:
 
     def test_a_use_of_the_registry_is_noted_at_most_once_a_minute(self, app, alice, clock, monkeypatch):
         docker, written = Client(app.wsgi, basic=f"alice:{SECRET}"), []
-        note = app.store.users.note_use
-        monkeypatch.setattr(app.store.users, "note_use", lambda user_id: written.append(clock.now) or note(user_id))
+        note = app.store.users.note_uses
+        monkeypatch.setattr(app.store.users, "note_uses", lambda user_ids: written.append(clock.now) or note(user_ids))
         for _ in range(4):
             assert docker.get("/api/v1/registry/auth").status == 200
             clock.pass_time(25)
