@@ -4,6 +4,7 @@ import base64
 import logging
 import os
 import secrets
+import signal
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,8 +20,8 @@ from regadmin.certificates.served import ServedCertificate
 from regadmin.certificates.signing import WARNING_DAYS, SigningKey
 from regadmin.entities import Event
 from regadmin.errors import Misconfigured
-from regadmin.options import Settings, split_hostname
-from regadmin.passwords import Passwords
+from regadmin.options import MOST_WORKERS, Settings, split_hostname
+from regadmin.passwords import Passwords, usable_cores
 from regadmin.registry.client import RegistryClient
 from regadmin.scheduler import Bell, Timer, Worker
 from regadmin.services.activities import Activities
@@ -32,6 +33,7 @@ from regadmin.services.health import Health
 from regadmin.services.htpasswd import Htpasswd, HtpasswdKeeper
 from regadmin.services.images import Images
 from regadmin.services.indexing import Indexer
+from regadmin.services.metrics import Metrics, new_counters
 from regadmin.services.overview import Overview
 from regadmin.services.own_checks import OwnSide
 from regadmin.services.registry_settings import RegistrySettings
@@ -55,6 +57,7 @@ from regadmin.web.api.users import UsersApi
 from regadmin.web.guards import Guards
 from regadmin.web.hsts import StrictTransport
 from regadmin.web.log_files import LogFile, print_line
+from regadmin.web.metrics import Counting, MetricsDoor
 from regadmin.web.notifications import PATH as EVENTS_PATH
 from regadmin.web.notifications import Notifications
 from regadmin.web.pages.account import AccountPages
@@ -72,6 +75,7 @@ from regadmin.web.pages.static import StaticFilesDoor
 from regadmin.web.pages.surface import PageSurface
 from regadmin.web.pages.synchronisation import SynchronisationPages
 from regadmin.web.pages.users import UserPages
+from regadmin.web.probes import Probes
 from regadmin.web.proxies import TrustedProxies
 from regadmin.web.realm import PATHS as REALM_PATHS
 from regadmin.web.realm import Realm, RecentAnswers
@@ -219,6 +223,9 @@ class App(Groundwork):
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time):
         super().__init__(settings, clock)
+        self.workers = settings["workers"] if settings["workers"] != "auto" else _workers()
+        self.counters = new_counters(self.workers + (self.workers > 1))
+        self.metrics = Metrics(self.counters, self.workers, self.store, self.health, self._certificate_ends)
         self._hasher = hasher = Passwords()
         is_basic = settings["registry.auth-type"] == "basic"
         own = (settings["registry.login"], hasher.hash(settings["registry.password"])) if is_basic else ()
@@ -233,7 +240,7 @@ class App(Groundwork):
         self.throttle = Throttle(clock)
         self.registry = self._registry()
         indexer = Indexer(self.store, self.registry)
-        self.events = Events(self.store, self.registry, indexer, self._is_own)
+        self.events = Events(self.store, self.registry, indexer, self.counters, self._is_own)
         self.synchronisation = Synchronisation(self.store, self.registry, indexer)
         self.repositories = Repositories(self.store, self.rules, self.registry)
         self.images = Images(self.store, self.rules, self.repositories)
@@ -334,6 +341,12 @@ class App(Groundwork):
         is_used = self._settings["registry.auth-type"] == "token"
         return self.signing_key.days_left(self.store.now()) if is_used else None
 
+    def _certificate_ends(self) -> dict[str, int]:
+        """By what they are used for."""
+        is_signing = self._settings["registry.auth-type"] == "token"
+        ends = {"tokens": self.signing_key.not_after} if is_signing else {}
+        return ends | ({"https": self.certificate.ends} if self.certificate else {})
+
     def _is_own(self, event: Event) -> bool:
         """In basic mode the registry's login may be a person's too, so the client's name counts as well."""
         if self._settings["registry.auth-type"] == "token":
@@ -341,7 +354,8 @@ class App(Groundwork):
         return event.actor == self._settings["registry.login"] and event.user_agent == USER_AGENT
 
     def _wsgi(self) -> Callable:
-        guards = Guards(self.users, self.sessions, self.throttle, is_secure=self._settings["ssl.type"] != "none")
+        is_secure = self._settings["ssl.type"] != "none"
+        guards = Guards(self.users, self.sessions, self.throttle, self.counters, is_secure)
         bottle = Bottle()
         # An id that SQLite cannot hold belongs to nothing: 404, not a fault.
         bottle.router.add_filter("int", lambda _: (r"-?[0-9]{1,15}", int, str))
@@ -359,7 +373,9 @@ class App(Groundwork):
         self.api_routes = [*api_routes, *realm.routes(), *openapi.routes()]
         api = ApiSurface(guards, self._origins())
         api.install(bottle, [*api_routes, *openapi.routes()])
-        for route in realm.routes():
+        settings = self._settings
+        metrics = MetricsDoor(self.metrics, settings["metrics.allow"], settings["metrics.token"])
+        for route in [*realm.routes(), *metrics.routes(), *Probes(self.tokens, self.health).routes()]:
             bottle.route(route.path, route.method, route.handler)
         bottle.route("/ping", "GET", lambda: "pong")
         pages = PageSurface(guards, self._renderer(guards))
@@ -387,7 +403,7 @@ class App(Groundwork):
         if self._settings["ssl.hsts"] != "":
             wsgi = StrictTransport(wsgi, self._settings["ssl.hsts"])
         wsgi = TrustedProxies(wsgi, self._settings["trusted-proxies"])
-        return AccessLog(wsgi, *self._access_logs())
+        return AccessLog(Counting(wsgi, self.counters), *self._access_logs())
 
     def _overview_pages(self, pages: PageSurface) -> OverviewPages:
         services = (self.overview, self.activities, self.health, self.synchronisation, self.checks)
@@ -424,6 +440,11 @@ class App(Groundwork):
             except OSError as error:
                 raise Misconfigured(f"logger.file {path}: {error.strerror}") from None
         return combined, print_line if settings["logger.stdout"] else None
+
+
+def _workers() -> int:
+    """One for each core, where the system has what the supervisor needs."""
+    return min(len(usable_cores()), MOST_WORKERS) if hasattr(signal, "sigtimedwait") else 1
 
 
 def _kept_secret(path: Path) -> str:

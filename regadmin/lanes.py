@@ -79,6 +79,10 @@ class Lanes:
             else:
                 self._usual.add_task(channel)
 
+    def count_waiting(self) -> int:
+        """Requests for which there is no thread."""
+        return sum(max(0, len(lane.queue) - THREADS + lane.active_count) for lane in (self._usual, self._costly))
+
     def shutdown(self, timeout: float) -> None:
         """End the threads, and wait for them that many seconds."""
         self._usual.shutdown(timeout=timeout)

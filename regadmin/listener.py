@@ -27,6 +27,9 @@ GRACE_SECONDS = 8
 REDIRECT_BODY = 65536
 """The most bytes of a body that is sent to the port that only redirects."""
 
+LOAD_SECONDS = 0.1
+"""Between two reports of the load."""
+
 _UNSORTED = Unsorted()
 
 _LAST_TURNS = 4
@@ -83,11 +86,20 @@ def _bound(family, kind, protocol, name, opened: list, is_shared: bool = False) 
 class Listener:
     """All listening sockets of the process: one event loop for plain HTTP and TLS.
 
-    `sort` says which requests are answered at once and which have to wait. `grace` is the time that open requests
+    `sort` says which requests are answered at once and which have to wait. `on_load` is told now and then how many wait
+    for a thread, and how many connections there are. `grace` is the time that open requests
     have to end after `stop`, in seconds. More than `connections` wait.
     """
 
-    def __init__(self, sort: Sorter = _UNSORTED, grace: float = GRACE_SECONDS, connections: int = CONNECTIONS):
+    def __init__(
+        self,
+        sort: Sorter = _UNSORTED,
+        on_load: Callable[[int, int], None] = lambda waiting, connections: None,
+        grace: float = GRACE_SECONDS,
+        connections: int = CONNECTIONS,
+    ):
+        self._on_load = on_load
+        self._told_at = 0.0
         self._grace = grace
         self._connections = connections
         self._map: dict[int, object] = {}
@@ -160,6 +172,10 @@ class Listener:
     def _turn(self, seconds: float) -> None:
         wasyncore.loop(timeout=seconds, use_poll=True, map=self._map, count=1)
         self._lanes.take_in()
+        now = time.monotonic()
+        if now - self._told_at >= LOAD_SECONDS:
+            self._told_at = now
+            self._on_load(self._lanes.count_waiting(), sum(len(server.active_channels) for server in self._servers))
 
     def _close_idle(self) -> bool:
         """Close the connections on which no request is open, and say whether any is left."""

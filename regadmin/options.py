@@ -146,7 +146,11 @@ SECONDS = Kind(
     "must be a number of seconds or a duration such as 365d, up to 3650d",
     lambda text: _integer(0, 3650 * _SECONDS["d"]).parse(text) if text.isdecimal() else _duration(text),
 )
+NETWORKS = _list("NETWORK", "must be IP addresses or networks", lambda part: ip_network(part, strict=False))
 SIZE = Kind("SIZE", "must be a size in bytes, such as 500000, 10K, 5M or 1G", _size)
+
+SHORTEST_TOKEN = 16
+"""Characters of a bearer token: wrong ones are not slowed down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,8 +202,7 @@ OPTIONS = (
            "Configuration file, JSON or YAML", has_key=False),
     Option("debug", ("RA_DEBUG",), BOOLEAN, "false",
            "Log in detail"),
-    Option("trusted-proxies", ("RA_TRUSTED_PROXIES",),
-           _list("NETWORK", "must be IP addresses or networks", lambda part: ip_network(part, strict=False)), "",
+    Option("trusted-proxies", ("RA_TRUSTED_PROXIES",), NETWORKS, "",
            "Proxies (addresses or networks) whose X-Forwarded-For and X-Forwarded-Proto are believed"),
     Option("workers", ("RA_WORKERS",),
            Kind("NUMBER", f"must be auto or a whole number from 1 to {MOST_WORKERS}", _workers), "auto",
@@ -279,6 +282,11 @@ OPTIONS = (
            "Size at which the access log is rotated"),
     Option("logger.max-backups", ("RA_LOGGER_BACKUPS",), _integer(0, 10_000), "10",
            "Number of rotated access logs to keep, compressed; with 0 it is left to logrotate"),
+
+    Option("metrics.allow", ("RA_METRICS_ALLOW",), NETWORKS, "127.0.0.0/8,::1",
+           "Addresses or networks that may read /metrics without a token"),
+    Option("metrics.token", ("RA_METRICS_TOKEN",), TEXT, "",
+           "Bearer token that opens /metrics from everywhere; when empty, none does", secret=True),
 
     Option("ssl.type", ("RA_SSL_TYPE",), _choice("none", "static", "auto"), "none",
            "HTTPS of this server: none, with a certificate from files, or with one from an ACME authority"),
@@ -637,6 +645,10 @@ def validate(settings: Settings) -> None:
     ]
     if settings["ssl.type"] != "none" and settings["ssl.port"] == settings["ssl.http-port"]:
         problems.append(f"ssl.http-port must not be the same as ssl.port ({settings.source('ssl.http-port')})")
+    if 0 < len(settings["metrics.token"]) < SHORTEST_TOKEN:
+        problems.append(
+            f"metrics.token must be at least {SHORTEST_TOKEN} characters long ({settings.source('metrics.token')})"
+        )
     hashed = ["store.admin-password"] + ["registry.password"] * (settings["registry.auth-type"] == "basic")
     for name in hashed:
         # The hash ignores what follows.

@@ -12,7 +12,7 @@ from contextlib import suppress
 from regadmin import readiness
 from regadmin.app import App
 from regadmin.listener import Listener, bind, raise_limit_of_connections
-from regadmin.options import MOST_WORKERS, Settings
+from regadmin.options import Settings
 from regadmin.passwords import usable_cores
 from regadmin.supervisor import Supervisor, Task
 
@@ -31,17 +31,12 @@ def serve(settings: Settings) -> None:
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     app = App(settings)
     app.prepare()
-    ports = _Ports(settings, _automatic_number() if settings["workers"] == "auto" else settings["workers"])
+    ports = _Ports(settings, app.workers)
     if len(ports) == 1:
         _serve_alone(app, ports)
     else:
         _serve_with_workers(app, ports)
     log.info("stopped")
-
-
-def _automatic_number() -> int:
-    """One worker for each core, where the system has what the supervisor needs."""
-    return min(len(usable_cores()), MOST_WORKERS) if hasattr(signal, "sigtimedwait") else 1
 
 
 class _Ports:
@@ -70,7 +65,7 @@ class _Ports:
 
     def listener(self, app: App, index: int) -> Listener:
         """For the process of that number, which leaves the sockets of the others alone."""
-        listener = Listener(app.reception, connections=raise_limit_of_connections())
+        listener = Listener(app.reception, app.metrics.note_load, connections=raise_limit_of_connections())
         if self._is_secure:
             listener.listen_tls(app.wsgi, self._main[index], app.certificate)
             listener.listen(app.redirect, self._plain[index], max_request_body_size=REDIRECT_BODY)
@@ -119,6 +114,7 @@ def _answer(app: App, ports: _Ports, index: int, core: int) -> None:
     """What a worker does. It keeps to one core: threads that hand Python's lock from core to core are slow."""
     with suppress(AttributeError, OSError):
         os.sched_setaffinity(0, {core})
+    app.counters.use_row(index)
     listener = ports.listener(app, index)
     _hear(listener.stop)
     app.begin()
@@ -128,6 +124,7 @@ def _answer(app: App, ports: _Ports, index: int, core: int) -> None:
 
 def _work_in_background(app: App, ports: _Ports) -> None:
     ports.close()
+    app.counters.use_row(len(ports))
     ended = threading.Event()
     _hear(ended.set)
     app.begin()

@@ -31,6 +31,7 @@ def settings(tmp_path: Path) -> Callable[..., options.Settings]:
         given = {
             "registry.host": "http://127.0.0.1",
             "registry.port": "1",
+            "workers": "1",
             "store.embed.path": str(tmp_path / "data.db"),
             "store.admin-password": ADMIN_PASSWORD,
             "registry.certs.path": str(tmp_path / "certs"),

@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "regadmin"
 FLOORS = [
-    {"errors", "entities", "memory", "messages", "version"},
+    {"counters", "errors", "entities", "memory", "messages", "version"},
     {"scopes", "patterns", "options", "assets", "passwords", "languages", "translations", "readiness"}
     | {"lanes", "supervisor"},
     {"decisions", "samples"},

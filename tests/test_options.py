@@ -54,6 +54,8 @@ logger.file               RA_LOGGER_FILE                        logger.filename 
 logger.file               RA_LOGGER_FILE                        logger.file                access.log
 logger.max-size           RA_LOGGER_SIZE                        logger.max_size            10485760
 logger.max-backups        RA_LOGGER_BACKUPS                     logger.max_backups         10
+metrics.allow             RA_METRICS_ALLOW                      metrics.allow              ('127.0.0.0/8', '::1/128')
+metrics.token             RA_METRICS_TOKEN                      metrics.token
 ssl.type                  RA_SSL_TYPE                           ssl.type                   none
 ssl.cert                  RA_SSL_CERT                           ssl.cert
 ssl.key                   RA_SSL_KEY                            ssl.key
@@ -70,7 +72,7 @@ store.type                RA_STORE_DB_TYPE                      store.type      
 store.admin-password      RA_STORE_ADMIN_PASSWORD               store.admin_password       admin
 store.embed.path          RA_STORE_EMBED_DB_PATH                store.embed.path           ./data.db
 """  # noqa: E501
-ROWS = [(*line.split(), "")[:4] for line in TABLE.strip().splitlines()]
+ROWS = [(*line.split(maxsplit=3), "")[:4] for line in TABLE.strip().splitlines()]
 
 # A value that the option understands, other than its default, and what it becomes.
 VALUES = {
@@ -80,6 +82,7 @@ VALUES = {
     "workers": ("3", 3),
     "activity-days": ("0", 0),
     "trusted-proxies": ("10.0.0.0/8,::1", ("10.0.0.0/8", "::1/128")),
+    "metrics.allow": ("192.0.2.5", ("192.0.2.5/32",)),
     "registry.host": ("https://registry", "https://registry"),
     "registry.public": ("registry.example.com:5000", "registry.example.com:5000"),
     "registry.auth-type": ("basic", "basic"),
@@ -399,6 +402,7 @@ def test_no_file_whatever_it_holds_ends_in_a_traceback(tmp_path_factory, text):
     [
         ("registry.password", "RA_REGISTRY_PASSWORD"),
         ("auth.token-secret", "RA_AUTH_TOKEN_SECRET"),
+        ("metrics.token", "RA_METRICS_TOKEN"),
         ("store.admin-password", "RA_STORE_ADMIN_PASSWORD"),
     ],
 )
@@ -454,6 +458,7 @@ BAD = {
     "port": ["0", "65536", "-1", "80.0", "8_0", "٨٠", "http", "9" * 20, ""],
     "debug": ["maybe", "2", ""],
     "trusted-proxies": ["10.0.0.0/33", "proxy.example", "10.0.0.1,*"],
+    "metrics.allow": ["10.0.0.0/33", "*", ""],
     "registry.host": [
         "registry",
         "http://registry:5000",
@@ -557,6 +562,7 @@ def test_a_value_may_be_written_like_this(name, text, value):
         (["--ssl.type=auto"], "ssl.fqdn is required when ssl.type is auto (flag --ssl.type): set --ssl.fqdn, RA_SSL_"),
         (["--ssl.type=auto", "--hostname=10.0.0.1"], "ssl.fqdn is required when ssl.type is auto"),
         (["--ssl.type=static", "--ssl.port=80"], "ssl.http-port must not be the same as ssl.port (default)"),
+        (["--metrics.token=" + "x" * 15], "metrics.token must be at least 16 characters long (flag --metrics.token)"),
         (["--store.admin-password=" + "ä" * 37], "store.admin-password must be at most 72 bytes long (flag --store."),
     ],
 )
@@ -574,6 +580,7 @@ def test_options_that_do_not_go_together_are_refused(argv, sentence):
         ["--ssl.type=static", "--ssl.cert=c", "--ssl.key=k"],
         ["--ssl.type=auto", "--ssl.fqdn=a.example"],
         ["--ssl.type=auto", "--hostname=https://a.example:444"],
+        ["--metrics.token=" + "x" * 16],
         ["--auth.jwt-ttl=2h", "--auth.cookie-ttl=1h"],
         ["--store.admin-password=" + "ä" * 36],
     ],

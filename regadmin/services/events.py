@@ -10,12 +10,14 @@ and nobody comes to an event before the ones before it are marked.
 import logging
 from collections.abc import Callable
 
+from regadmin.counters import Counters
 from regadmin.entities import Event, User
 from regadmin.errors import Error, NotFound, RegistryUnavailable
 from regadmin.registry.client import RegistryClient
 from regadmin.registry.events import parse_envelope, parse_event
 from regadmin.registry.references import is_repository
 from regadmin.services.indexing import Indexer
+from regadmin.services.metrics import EVENTS_APPLIED, count_received_event
 from regadmin.store import Store
 from regadmin.store.inbox import Notification
 
@@ -39,10 +41,18 @@ class _NotSettled(Exception):
 class Events:
     """`is_own` tells the events that our own requests cause."""
 
-    def __init__(self, store: Store, registry: RegistryClient, indexer: Indexer, is_own: Callable[[Event], bool]):
+    def __init__(
+        self,
+        store: Store,
+        registry: RegistryClient,
+        indexer: Indexer,
+        counters: Counters,
+        is_own: Callable[[Event], bool],
+    ):
         self._store = store
         self._registry = registry
         self._indexer = indexer
+        self._counters = counters
         self._is_own = is_own
         self.on_arrival: Callable[[], None] = lambda: None
 
@@ -51,8 +61,11 @@ class Events:
 
         Once this returns nothing is lost any more; applying comes later.
         """
-        added = self._store.inbox.add(parse_envelope(body), posted_by.login)
+        events = parse_envelope(body)
+        added = self._store.inbox.add(events, posted_by.login)
         self.on_arrival()
+        for _, raw in events:
+            count_received_event(self._counters, parse_event(raw).action)
         return added
 
     def apply_waiting(self) -> bool:
@@ -68,7 +81,7 @@ class Events:
 
     def _apply(self, notification: Notification) -> bool:
         try:
-            self._dispatch(notification, parse_event(notification.body))
+            outcome = self._dispatch(notification, parse_event(notification.body))
         except _NotSettled:
             return False
         except RegistryUnavailable as error:
@@ -78,6 +91,9 @@ class Events:
         except Exception:
             log.exception("event %s", notification.id)
             return self._note_failure(notification, "an unexpected error; the server's log has it")
+        else:
+            if outcome:
+                self._counters.add(EVENTS_APPLIED, outcome)
         return True
 
     def _note_failure(self, notification: Notification, why: str) -> bool:
@@ -92,17 +108,23 @@ class Events:
         """One event that cannot be applied must not hold up the others; a synchronisation mends the rest."""
         log.warning("event %s could not be applied: %s", notification.id, why)
         self._store.inbox.mark_kept(notification.id, why)
+        self._counters.add(EVENTS_APPLIED, "set aside")
 
-    def _dispatch(self, notification: Notification, event: Event) -> None:
+    def _dispatch(self, notification: Notification, event: Event) -> str:
+        """Apply it and return what became of it; '' if another process was first."""
         apply = {"push": self._push, "pull": self._pull, "delete": self._delete}.get(event.action)
         if not apply or not is_repository(event.repository):
             self._store.inbox.mark_kept(notification.id, "nothing to do")
-        elif not _is_about_manifest(event):
-            self._store.inbox.mark_applied(notification.id, "about no manifest")
-        else:
-            apply(notification, event)
+            return "nothing to do"
+        if not _is_about_manifest(event):
+            return self._mark(notification, "about no manifest")
+        return apply(notification, event)
 
-    def _push(self, notification: Notification, event: Event) -> None:
+    def _mark(self, notification: Notification, outcome: str) -> str:
+        """Returns the outcome; '' if another process was first."""
+        return outcome if self._store.inbox.mark_applied(notification.id, outcome) else ""
+
+    def _push(self, notification: Notification, event: Event) -> str:
         name, repositories = event.repository, self._store.repositories
         known = event.digest if repositories.has_manifest(name, event.digest) else ""
         try:
@@ -114,11 +136,11 @@ class Events:
         if digest != event.digest and is_young and not self._is_own(event):
             raise _NotSettled
         if not digest:
-            self._store.inbox.mark_applied(notification.id, "gone before it was looked up")
-            return
+            return self._mark(notification, "gone before it was looked up")
         with self._store.transaction():
-            if not self._store.inbox.mark_applied(notification.id, "pushed"):
-                return
+            outcome = self._mark(notification, "pushed")
+            if not outcome:
+                return ""
             if fetched:
                 self._indexer.save(name, fetched)
             if event.tag:
@@ -129,29 +151,33 @@ class Events:
             self._note(event)
             if event.tag and not self._is_own(event):
                 self._store.activity.count("push", self._time(event))
+        return outcome
 
-    def _pull(self, notification: Notification, event: Event) -> None:
+    def _pull(self, notification: Notification, event: Event) -> str:
         is_counted = event.method != "HEAD" and not self._is_own(event)
         with self._store.transaction():
-            is_first = self._store.inbox.mark_applied(notification.id, "counted" if is_counted else "not counted")
-            if not is_first or not is_counted:
-                return
+            outcome = self._mark(notification, "counted" if is_counted else "not counted")
+            if not outcome or not is_counted:
+                return outcome
             if self._store.repositories.record_pull(event.repository, event.tag, event.digest, self._time(event)):
                 self._note(event)
                 self._store.activity.count("pull", self._time(event))
+        return outcome
 
-    def _delete(self, notification: Notification, event: Event) -> None:
+    def _delete(self, notification: Notification, event: Event) -> str:
         known = self._store.repositories.tag_digest(event.repository, event.tag) if event.tag else event.digest
         is_gone = self._is_gone(event.repository, event.tag or event.digest, known)
         with self._store.transaction():
-            if not self._store.inbox.mark_applied(notification.id, "removed" if is_gone else "still there"):
-                return
+            outcome = self._mark(notification, "removed" if is_gone else "still there")
+            if not outcome:
+                return ""
             if is_gone and event.tag:
                 self._store.repositories.remove_tag(event.repository, event.tag)
             elif is_gone:
                 self._store.repositories.remove_manifest(event.repository, event.digest)
             if is_gone:
                 self._note(event)
+        return outcome
 
     def _is_gone(self, repository: str, reference: str, known: str) -> bool:
         try:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from regadmin.counters import SharedNumber
 from regadmin.errors import Error
 from regadmin.registry.client import Ping, RegistryClient
 
@@ -26,21 +27,22 @@ class Health:
     def __init__(self, now: Callable[[], int], probe: RegistryClient):
         self._now = now
         self._probe = probe
-        self._down_since: int | None = None
+        # Any process may find out, and all tell it to those who ask them; 0 while it answers.
+        self._down_since = SharedNumber()
         self.latest: Finding | None = None
         """What the last check found; None before the first."""
 
     @property
     def down_since(self) -> int | None:
         """When the registry was first found away and did not answer since; None while it answers."""
-        return self._down_since
+        return self._down_since.value or None
 
     def note(self, is_answering: bool) -> None:
         """Tell how a request to the registry ended."""
         if is_answering:
-            self._down_since = None
-        elif self._down_since is None:
-            self._down_since = self._now()
+            self._down_since.value = 0
+        elif not self._down_since.value:
+            self._down_since.value = self._now()
 
     def check(self) -> Finding:
         """Ask the registry, which is noted as any other request."""

@@ -6,6 +6,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from regadmin import scopes
@@ -38,11 +39,20 @@ class Signer(Protocol):
     def sign(self, claims: dict) -> str: ...
 
 
+class Extent(StrEnum):
+    """How much of what was asked for a token grants. Who asks for nothing, as `docker login` does, gets it in full."""
+
+    FULL = "full"
+    PART = "part"
+    NOTHING = "nothing"
+
+
 class Token(NamedTuple):
     text: str
     expires_at: int
     issued_at: str
     """RFC 3339, UTC."""
+    extent: Extent = Extent.FULL
 
 
 class Tokens:
@@ -83,7 +93,8 @@ class Tokens:
     def _granted(self, user: User | None, wanted: Sequence[Scope]) -> Token:
         rules = self._store.rules.list_for(user) if wanted else []
         granted = [grant(user, scope, rules) for scope in wanted]
-        return self._sign(user.login if user else "", [scope for scope in granted if scope.actions])
+        token = self._sign(user.login if user else "", [scope for scope in granted if scope.actions])
+        return token._replace(extent=_extent(wanted, granted))
 
     def _keep(self, key: tuple, token: Token, seconds: int) -> Token:
         self._signed.put(key, token, seconds)
@@ -131,3 +142,9 @@ class Tokens:
         }
         issued_at = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return Token(self._signer.sign(claims), now + self._ttl, issued_at)
+
+
+def _extent(wanted: Sequence[Scope], granted: Sequence[Scope]) -> Extent:
+    if all(set(asked.actions) <= set(given.actions) for asked, given in zip(wanted, granted, strict=True)):
+        return Extent.FULL
+    return Extent.PART if any(given.actions for given in granted) else Extent.NOTHING

@@ -52,6 +52,11 @@ class InboxStore:
     def count_waiting(self) -> int:
         return self._database.one("SELECT count(*) FROM inbox WHERE applied_at IS NULL")[0]
 
+    def oldest_waiting(self) -> int | None:
+        """When the first of those that are not applied arrived."""
+        row = self._database.one("SELECT received_at FROM inbox WHERE applied_at IS NULL ORDER BY id LIMIT 1")
+        return row["received_at"] if row else None
+
     def count_set_aside(self) -> int:
         """Those that could not be applied, as long as they are kept."""
         return self._database.one(

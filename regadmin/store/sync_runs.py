@@ -75,6 +75,15 @@ class SyncRunStore:
         row = self._database.one(_COLUMNS + _FROM + "ORDER BY id DESC LIMIT 1")
         return _run(row) if row else None
 
+    def latest_ended(self) -> SyncRun | None:
+        row = self._database.one(_COLUMNS + _FROM + "WHERE state <> 'running' ORDER BY id DESC LIMIT 1")
+        return _run(row) if row else None
+
+    def latest_completion(self) -> int | None:
+        """When the last run ended that came to its end."""
+        row = self._database.one("SELECT finished_at FROM sync_runs WHERE state = 'complete' ORDER BY id DESC LIMIT 1")
+        return row["finished_at"] if row else None
+
     def list(self, listing: Listing) -> Page:
         return fetch(self._database, _COLUMNS, _FROM, {"id": "id"}, listing, {}, _run)
 

@@ -63,6 +63,9 @@ SECURE_HEADERS = (
 JSON_HEADERS = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
 
 
+TEXT_HEADERS = (("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store"))
+
+
 def secure_headers() -> None:
     _set_headers(SECURE_HEADERS)
 
@@ -80,6 +83,12 @@ def json_answer(value: object, status: int = 200) -> str:
 def json_text(text: str, status: int = 200) -> str:
     response.status = status
     _set_headers(JSON_HEADERS)
+    return text
+
+
+def text_answer(text: str, status: int = 200) -> str:
+    response.status = status
+    _set_headers(TEXT_HEADERS)
     return text
 
 

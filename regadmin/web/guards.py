@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from bottle import request, response
 
+from regadmin.counters import Counters
 from regadmin.entities import Actor, Role, User
-from regadmin.errors import Error, Forbidden, Unauthenticated
+from regadmin.errors import Error, Forbidden, TooMany, Unauthenticated
 from regadmin.memory import Memory
 from regadmin.messages import Message
+from regadmin.services.metrics import SIGN_INS_REFUSED
 from regadmin.services.sessions import Sessions, SignedIn
 from regadmin.services.throttle import Throttle
 from regadmin.services.users import Users
@@ -63,10 +65,11 @@ def refuse_default_password(user: User) -> None:
 class Guards:
     """`is_secure` marks cookies as for HTTPS only."""
 
-    def __init__(self, users: Users, sessions: Sessions, throttle: Throttle, is_secure: bool):
+    def __init__(self, users: Users, sessions: Sessions, throttle: Throttle, counters: Counters, is_secure: bool):
         self._users = users
         self._sessions = sessions
         self._throttle = throttle
+        self._counters = counters
         self._is_secure = is_secure
         self._key = secrets.token_bytes(32)
         self._right: Memory[bool] = Memory(_RIGHT, time.monotonic)
@@ -121,7 +124,11 @@ class Guards:
             with self._throttle.attempt(login, password, address()):
                 user = self._users.authenticate(login, password)
         except Unauthenticated:
+            self._counters.add(SIGN_INS_REFUSED, "credentials")
             self._sessions.note_failure(login, address())
+            raise
+        except TooMany:
+            self._counters.add(SIGN_INS_REFUSED, "throttled")
             raise
         self._right.put(self._digest(login, password), True, _RIGHT_SECONDS)
         return user

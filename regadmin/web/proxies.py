@@ -5,15 +5,21 @@ from ipaddress import ip_address, ip_network
 
 
 class TrustedProxies:
-    """WSGI middleware. `X-Forwarded-For` and `-Proto` count only if they come from one of these networks."""
+    """WSGI middleware. `X-Forwarded-For` and `-Proto` count only if they come from one of these networks.
+
+    An `X-Forwarded-For` that is still there afterwards says that nobody knows the client: the address is a proxy's.
+    """
 
     def __init__(self, app: Callable, networks: Sequence[str]):
         self._app = app
         self._networks = [ip_network(network) for network in networks]
 
     def __call__(self, environ: dict, start_response: Callable):
-        if self._networks and self._is_trusted(environ.get("REMOTE_ADDR", "")):
+        peer = environ.get("REMOTE_ADDR", "")
+        if self._networks and self._is_trusted(peer):
             environ["REMOTE_ADDR"] = self._client(environ)
+            if environ["REMOTE_ADDR"] != peer:
+                environ.pop("HTTP_X_FORWARDED_FOR")
             if environ.get("HTTP_X_FORWARDED_PROTO", "").lower() in ("http", "https"):
                 environ["wsgi.url_scheme"] = environ["HTTP_X_FORWARDED_PROTO"].lower()
         return self._app(environ, start_response)

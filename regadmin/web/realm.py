@@ -76,7 +76,7 @@ class Realm:
         """The answer to a known question, by WSGI."""
         if known.question.user:
             environ["regadmin.login"] = known.question.user.login
-        body = self._body(self._tokens.issue(*known.question, known.revision)).encode()
+        body = self._body(self._tokens.issue(*known.question, known.revision), environ).encode()
         start_response("200 OK", [*SECURE_HEADERS, *JSON_HEADERS, ("Content-Length", str(len(body)))])
         return [body]
 
@@ -86,9 +86,10 @@ class Realm:
         token = self._tokens.issue(*question, revision)
         if request.method == "GET":
             self._known.put((revision, self._digest(*_asked(request.environ))), question, KNOWN_SECONDS)
-        return self._body(token)
+        return self._body(token, request.environ)
 
-    def _body(self, token: Token) -> str:
+    def _body(self, token: Token, environ: dict) -> str:
+        environ["regadmin.extent"] = token.extent
         # By hand, because this is the hot path; nothing in it needs to be escaped.
         return (
             f'{{"token": "{token.text}", "access_token": "{token.text}", '

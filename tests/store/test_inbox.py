@@ -32,7 +32,7 @@ def test_what_arrives_waits_in_its_order(inbox, clock):
     assert inbox.add([("m", b"3")], "events") == 1
     assert bodies(inbox) == [b"1", b"2", b"3"]
     assert bodies(inbox, 2) == [b"1", b"2"]
-    assert inbox.count_waiting() == 3
+    assert (inbox.count_waiting(), inbox.oldest_waiting()) == (3, clock.now)
     first = inbox.waiting(1)[0]
     assert (first.attempts, first.received_at) == (0, clock.now)
 

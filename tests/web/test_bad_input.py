@@ -13,7 +13,7 @@ from regadmin.entities import Descriptor, ImageConfig, Manifest
 from tests.conftest import ADMIN_PASSWORD
 from tests.rigs.client import Answer, Client
 
-NOT_PAGES = ("/api", "/auth", "/ping", "/static")
+NOT_PAGES = ("/api", "/auth", "/ping", "/healthz", "/readyz", "/metrics", "/static")
 HTMX = {"HX-Request": "true", "HX-Target": "list", "HX-Current-URL": "http://[broken/\x7f?q=%ff"}
 DIGEST = "sha256:" + "d" * 64
 KNOWN = {"name": "team/app", "tag": "v1", "digest": quote(DIGEST), "kind": "user"}

@@ -16,7 +16,7 @@ from tests.rigs.client import Client
 from tests.web.conftest import PASSWORD
 
 CALLERS = ("anonymous", "blocked", "user", "manager", "admin")
-NOT_PAGES = ("/api", "/auth", "/ping", "/static")
+NOT_PAGES = ("/api", "/auth", "/ping", "/healthz", "/readyz", "/metrics", "/static")
 DIGEST = "sha256:" + "d" * 64
 KNOWN = {
     "<name:path>": "team/app",

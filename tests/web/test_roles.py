@@ -35,6 +35,10 @@ TOKEN = Expected(200, 401, 200, 200, 200)
 
 TABLE = {
     "GET /ping": ("/ping", ALL_200),
+    "GET /healthz": ("/healthz", ALL_200),
+    "GET /readyz": ("/readyz", ALL_200),
+    # Accounts do not count there, but the address and the token; see test_metrics.py.
+    "GET /metrics": ("/metrics", Expected(403, 403, 403, 403, 403)),
     "GET /api/v1/openapi.json": ("/api/v1/openapi.json", ALL_200),
     # Signing in and out
     "POST /auth/local/login": ("/auth/local/login", Expected(400, 400, 400, 400, 400)),
@@ -78,6 +82,9 @@ TABLE = {
     # The token realm
     **{f"{method} {path}": (path, TOKEN) for path in REALM_PATHS for method in ("GET", "POST")},
 }
+OUTSIDE = ("/ping", "/healthz", "/readyz", "/metrics")
+"""They answer with text, and do not look at the credentials of accounts."""
+PLAIN = tuple(f"GET {path}" for path in OUTSIDE)
 NAMES = [name for name in TABLE if not name.endswith(REALM_PATHS)]
 
 
@@ -111,15 +118,15 @@ def bottle_of(app: App) -> Bottle:
 
 def api_routes(app: App) -> set[str]:
     rules = {f"{route.method} {route.rule}" for route in bottle_of(app).routes}
-    return {rule for rule in rules if rule.split(" ")[1].startswith(("/api", "/auth", "/ping"))}
+    return {rule for rule in rules if rule.split(" ")[1].startswith(("/api", "/auth", *OUTSIDE))}
 
 
 def call(client: Client, name: str, **options) -> int:
     method, path = name.split(" ")[0], TABLE[name][0]
     answer = client.request(method, path, body=b"{}" if method in ("POST", "PUT") else b"", **options)
-    if not name.endswith("/ping"):
+    if name not in PLAIN:
         assert answer.header("Content-Type") == "application/json"
-    if not name.endswith((*REALM_PATHS, "/ping", "/openapi.json")) and answer.status >= 400:
+    if not name.endswith((*REALM_PATHS, *OUTSIDE, "/openapi.json")) and answer.status >= 400:
         assert answer.json["error"] is True
     return answer.status
 
@@ -130,7 +137,7 @@ def test_every_route_of_the_api_is_in_the_table(app):
 
 def test_the_list_of_documented_routes_is_complete(app):
     documented = {f"{route.method} {route.path}" for route in app.api_routes}
-    assert documented == set(TABLE) - {"GET /ping"}
+    assert documented == set(TABLE) - set(PLAIN)
 
 
 def test_the_table_agrees_with_what_each_route_declares(app):
@@ -150,7 +157,7 @@ def test_the_table_agrees_with_what_each_route_declares(app):
 def test_with_basic_credentials_everybody_gets_what_the_table_says(app, block, name):
     block()
     _, expected = TABLE[name]
-    if name != "GET /ping":
+    if name not in PLAIN:
         # Credentials that were sent and are wrong are refused even where none are needed.
         expected = expected._replace(blocked=401)
     got = []
