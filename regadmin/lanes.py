@@ -16,6 +16,8 @@ from waitress.server import TcpWSGIServer
 from waitress.task import Task, ThreadedTaskDispatcher, WSGITask
 from waitress.utilities import build_http_date
 
+from regadmin.parsing import Parser
+
 THREADS = 8
 """Of each of the two lanes."""
 
@@ -127,6 +129,8 @@ class KnownTask(Task):
 
 
 class LaneChannel(HTTPChannel):
+    parser_class = Parser
+
     def task_class(self, channel: HTTPChannel, request: HTTPRequestParser) -> Task:
         return WSGITask(self, request) if request.known is None else KnownTask(self, request)
 

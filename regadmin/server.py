@@ -15,9 +15,13 @@ from regadmin.listener import Listener, bind, raise_limit_of_connections
 from regadmin.options import Settings
 from regadmin.passwords import usable_cores
 from regadmin.supervisor import Supervisor, Task
+from regadmin.web.inputs import MAX_ENVELOPE
 
 LEAVE_SECONDS = 0.2
 """For threads that have nothing more to do."""
+
+BODY = MAX_ENVELOPE + 1
+"""Bytes of a body that is too long to be read at all: Waitress would keep up to 1 GiB of it for anybody."""
 
 REDIRECT_BODY = 65536
 """The most bytes of a body that is sent to the port that only redirects."""
@@ -67,10 +71,10 @@ class _Ports:
         """For the process of that number, which leaves the sockets of the others alone."""
         listener = Listener(app.reception, app.metrics.note_load, connections=raise_limit_of_connections())
         if self._is_secure:
-            listener.listen_tls(app.wsgi, self._main[index], app.certificate)
+            listener.listen_tls(app.wsgi, self._main[index], app.certificate, max_request_body_size=BODY)
             listener.listen(app.redirect, self._plain[index], max_request_body_size=REDIRECT_BODY)
         else:
-            listener.listen(app.wsgi, self._main[index])
+            listener.listen(app.wsgi, self._main[index], max_request_body_size=BODY)
         return listener
 
     def _all(self) -> list[socket.socket]:

@@ -17,6 +17,7 @@ from regadmin.passwords import Passwords
 from regadmin.web.pages import rendering
 from tests.rigs.client import Client
 from tests.rigs.clock import Clock
+from tests.rigs.fuzzing import EFFORT
 from tests.rigs.skopeo import Skopeo
 
 ADMIN_PASSWORD = "correct horse"
@@ -105,7 +106,7 @@ def skopeo(tmp_path: Path) -> Skopeo:
 
 def pytest_configure():
     # A deadline measures the machine, not the code.
-    hypothesis_settings.register_profile("suite", deadline=None)
+    hypothesis_settings.register_profile("suite", deadline=None, max_examples=100 * EFFORT)
     hypothesis_settings.load_profile("suite")
     # These would change how the tools under test behave.
     for name in [name for name in os.environ if name.startswith(("REGISTRY_", "RA_"))]:

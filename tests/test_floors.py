@@ -9,8 +9,8 @@ PACKAGE = Path(__file__).parent.parent / "regadmin"
 FLOORS = [
     {"counters", "errors", "entities", "memory", "messages", "version"},
     {"scopes", "patterns", "options", "assets", "passwords", "languages", "translations", "readiness"}
-    | {"lanes", "supervisor"},
-    {"decisions", "samples"},
+    | {"parsing", "supervisor"},
+    {"decisions", "samples", "lanes"},
     {"store", "registry", "certificates"},
     {"services"},
     {"web", "scheduler", "tls"},
