@@ -1,12 +1,11 @@
 """Putting pages on the application: who may see them, and what their errors look like."""
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from urllib.parse import SplitResult, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from bottle import Bottle, HTTPResponse, request, response
 
-from regadmin.errors import Error, TooMany, Unauthenticated, Unforeseen
+from regadmin.errors import Error, Unauthenticated, Unforeseen
 from regadmin.messages import Message
 from regadmin.web.answers import as_error, status_of, tell_when
 from regadmin.web.guards import Guards, Identity, identity
@@ -57,9 +56,15 @@ class PageSurface:
 
     def show_error(self, error: Error, status: int = 0) -> str:
         """A page that says what went wrong and what to do next; within a page a toast, for a dialog another one."""
+        if "regadmin.identity" not in request.environ:
+            # Bottle answers by itself, before anybody asked who calls.
+            try:
+                self._guards.identify_visitor()
+            except Exception as exception:
+                error, status = as_error(exception), 0
         status = status or status_of(error)
         tell_when(error)
-        caller = self._caller()
+        caller = identity()
         in_dialog = is_fragment() and request.environ.get("HTTP_HX_TARGET") == "dialogs"
         if is_fragment() and not in_dialog:
             response.set_header("HX-Retarget", "#toasts")
@@ -76,13 +81,6 @@ class PageSurface:
             link=link,
             is_dialog=in_dialog,
         )
-
-    def _caller(self) -> Identity:
-        """Also where Bottle answers by itself, before anybody asked who calls."""
-        if "regadmin.identity" not in request.environ:
-            with suppress(TooMany):
-                self._guards.identify_visitor()
-        return identity()
 
     def _wrap(self, route: Route) -> Callable:
         def call(**values):
