@@ -13,6 +13,7 @@ from regadmin.messages import Message
 MAX_FORM = 64 * 1024
 MAX_JSON = 1024 * 1024
 MAX_ENVELOPE = 8 * 1024 * 1024
+FORM, JSON = "application/x-www-form-urlencoded", "application/json"
 _MAX_FIELDS = 1000
 
 
@@ -22,12 +23,14 @@ def query() -> dict[str, list[str]]:
 
 
 def form() -> dict[str, list[str]]:
-    """The fields of a form that was posted (application/x-www-form-urlencoded)."""
+    """The fields of a form that was posted."""
+    _expect(FORM)
     return _fields(body(MAX_FORM), Message("the form"))
 
 
 def json_body() -> dict:
     """The JSON object that was posted."""
+    _expect(JSON)
     try:
         value = json.loads(body(MAX_JSON))
     except (ValueError, RecursionError):
@@ -44,7 +47,7 @@ def cookie(name: str) -> str:
 
 
 def is_json() -> bool:
-    return request.environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() == "application/json"
+    return _content_type() == JSON
 
 
 def is_fragment() -> bool:
@@ -71,6 +74,16 @@ def basic_credentials(header: str) -> tuple[str, str]:
     if scheme.lower() != "basic" or not colon:
         raise Unauthenticated("the Authorization header holds no Basic credentials")
     return login, password
+
+
+def _expect(content_type: str) -> None:
+    """Many clients do not say what they send. What says that it is something else would be read as an empty form."""
+    if _content_type() not in ("", content_type):
+        raise Malformed(Message("the body must be sent as %(type)s", type=content_type))
+
+
+def _content_type() -> str:
+    return request.environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
 
 
 def _fields(raw: bytes, where: str) -> dict[str, list[str]]:

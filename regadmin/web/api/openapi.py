@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from regadmin.version import __version__
 from regadmin.web.answers import json_answer
@@ -60,50 +61,146 @@ _SYNC = {
     "errors": {"type": "array", "items": _TEXT},
 }
 _SIGN_IN = {"user": _TEXT, "passwd": _TEXT}
-_LIST = ("range", "sort", "filter")
-
-# What each operation does, its query parameters, and the row that it takes or gives.
-_OPERATIONS: dict[tuple[str, str], tuple[str, tuple[str, ...], dict | None]] = {
-    ("POST", "/auth/local/login"): ("Sign in; sets the session cookie", (), _SIGN_IN),
-    ("GET", "/auth/user"): ("Who is signed in", (), None),
-    ("GET", "/auth/status"): ("Whether somebody is signed in", (), None),
-    ("GET", "/auth/list"): ("The ways to sign in", (), None),
-    ("GET", "/auth/logout"): ("Sign out", (), None),
-    ("POST", "/auth/logout"): ("Sign out", (), None),
-    ("GET", "/auth/local/logout"): ("Sign out", (), None),
-    ("POST", "/auth/local/logout"): ("Sign out", (), None),
-    ("GET", "/api/v1/users"): ("List users", _LIST, _USER),
-    ("GET", "/api/v1/users/{user_id}"): ("Show a user", (), _USER),
-    ("POST", "/api/v1/users"): ("Create a user", (), _USER),
-    ("PUT", "/api/v1/users/{user_id}"): ("Change the given fields of a user", (), _USER),
-    ("DELETE", "/api/v1/users/{user_id}"): ("Delete a user and his rules", (), None),
-    ("GET", "/api/v1/groups"): ("List groups", _LIST, _GROUP),
-    ("GET", "/api/v1/groups/{group_id}"): ("Show a group", (), _GROUP),
-    ("POST", "/api/v1/groups"): ("Create a group", (), _GROUP),
-    ("PUT", "/api/v1/groups/{group_id}"): ("Change the given fields of a group", (), _GROUP),
-    ("DELETE", "/api/v1/groups/{group_id}"): ("Delete a group and its rules", (), None),
-    ("GET", "/api/v1/access"): ("List access rules", _LIST, _RULE),
-    ("GET", "/api/v1/access/{rule_id}"): ("Show an access rule", (), _RULE),
-    ("POST", "/api/v1/access"): ("Create an access rule", (), _RULE),
-    ("PUT", "/api/v1/access/{rule_id}"): ("Change the given fields of an access rule", (), _RULE),
-    ("DELETE", "/api/v1/access/{rule_id}"): ("Delete an access rule", (), None),
-    ("GET", "/api/v1/registry/catalog"): (
-        "List repositories, or with group_by=none their tags, that the caller may pull",
-        (*_LIST, "group_by"),
-        _CATALOG,
-    ),
-    ("GET", "/api/v1/registry/catalog/blobs"): ("An image configuration in base64", ("name", "digest"), None),
-    ("DELETE", "/api/v1/registry/catalog/{path}"): (
-        "Delete the manifest with this digest and its tags, or only the given tag",
-        ("name", "digest", "tag"),
-        None,
-    ),
-    ("GET", "/api/v1/registry/health"): ("Whether the registry answers", (), None),
-    ("GET", "/api/v1/registry/sync"): ("The running synchronisation, or the last one", (), _SYNC),
-    ("POST", "/api/v1/registry/sync"): ("Start a synchronisation", (), None),
-    ("POST", "/api/v1/registry/events"): ("Take notifications of the registry", (), {"events": {"type": "array"}}),
+_SIGNED_IN = {
+    "name": _TEXT,
+    "id": _TEXT,
+    "picture": _TEXT,
+    "attrs": {"type": "object", "properties": {"disabled": _BOOLEAN, "uid": _TEXT}},
+    "role": _TEXT,
 }
-_TOKEN = ("A token for the registry", ("service", "scope", "account", "client_id", "offline_token"), None)
+_ASKED = dict.fromkeys(("service", "scope", "account", "client_id"), _TEXT)
+_TOKEN = {
+    "token": _TEXT,
+    "access_token": _TEXT | {"description": "the same"},
+    "expires_in": _INTEGER | {"description": "seconds"},
+    "issued_at": _TEXT | {"format": "date-time"},
+}
+
+_JSON, _FORM = "application/json", "application/x-www-form-urlencoded"
+
+
+def _object(properties: dict, required: Iterable[str] | None = None) -> dict:
+    """All properties are required if nothing else is said."""
+    needed = sorted(properties if required is None else required)
+    return {"type": "object", "properties": properties, "required": needed}
+
+
+def _envelope(data: dict, is_error: bool = False) -> dict:
+    error = _BOOLEAN | {"const": is_error}
+    return _object({"error": error, "message": _TEXT, "id": _INTEGER, "data": data})
+
+
+def _one(row: dict) -> dict:
+    return _envelope(_object({"id": _INTEGER} | row))
+
+
+def _list(row: dict, required: Iterable[str] | None = None) -> dict:
+    rows = {"type": "array", "items": _object({"id": _INTEGER} | row, required)}
+    return _object({"total": _INTEGER, "data": rows})
+
+
+def _body(row: dict, kind: str = _JSON, is_closed: bool = True) -> dict:
+    schema = _object(row, required=()) | ({"additionalProperties": False} if is_closed else {})
+    return {"required": True, "content": {kind: {"schema": schema}}}
+
+
+def _row_body(row: dict) -> dict:
+    """A client may send a whole row back, with its number."""
+    return _body({"id": {"description": "ignored"}} | row)
+
+
+def _in_json(schema: dict, example: object) -> dict:
+    """A parameter that is JSON in the address."""
+    return {"content": {_JSON: {"schema": schema, "example": example}}}
+
+
+class _Operation(NamedTuple):
+    """What it does, what a good answer holds, its query parameters and its body."""
+
+    summary: str
+    answer: dict
+    query: dict[str, dict] = {}
+    body: dict | None = None
+
+
+_DONE = _envelope({"type": "null"})
+_SYNC_RUN = _envelope(_object({"id": _INTEGER} | _SYNC) | {"type": ["object", "null"]})
+_PAIR = {"type": "array", "minItems": 2, "maxItems": 2}
+_LIST = {
+    "range": _in_json(_PAIR | {"items": _INTEGER | {"minimum": 0}}, [0, 9]),
+    "sort": _in_json(_PAIR | {"items": _TEXT}, ["id", "ASC"]),
+    "filter": _in_json({"type": "object"}, {"q": "text", "ids": [1, 2]}),
+}
+_TEXTS = {"schema": _TEXT}
+_GROUPING = {"schema": {"type": "string", "enum": ["repository", "repository_name", "none"]}}
+_ASKED_IN_ADDRESS = dict.fromkeys((*_ASKED, "offline_token"), _TEXTS)
+_PASSWORD = _ASKED | {"grant_type": _TEXT | {"enum": ["password", ""]}, "username": _TEXT, "password": _TEXT}
+
+_OPERATIONS: dict[tuple[str, str], _Operation] = {
+    ("POST", "/auth/local/login"): _Operation(
+        "Sign in; sets the session cookie",
+        _object(_SIGNED_IN),
+        body={"required": True, "content": _body(_SIGN_IN)["content"] | _body(_SIGN_IN, _FORM)["content"]},
+    ),
+    ("GET", "/auth/user"): _Operation("Who is signed in", _object(_SIGNED_IN)),
+    ("GET", "/auth/status"): _Operation(
+        "Whether somebody is signed in", _object({"status": _TEXT, "user": _TEXT}, required=["status"])
+    ),
+    ("GET", "/auth/list"): _Operation("The ways to sign in", {"type": "array", "items": _TEXT}),
+    ("GET", "/auth/logout"): _Operation("Sign out", _DONE),
+    ("POST", "/auth/logout"): _Operation("Sign out", _DONE),
+    ("GET", "/auth/local/logout"): _Operation("Sign out", _DONE),
+    ("POST", "/auth/local/logout"): _Operation("Sign out", _DONE),
+    ("GET", "/api/v1/users"): _Operation("List users", _list(_USER), _LIST),
+    ("GET", "/api/v1/users/{user_id}"): _Operation("Show a user", _one(_USER)),
+    ("POST", "/api/v1/users"): _Operation("Create a user", _one(_USER), body=_row_body(_USER)),
+    ("PUT", "/api/v1/users/{user_id}"): _Operation(
+        "Change the given fields of a user", _one(_USER), body=_row_body(_USER)
+    ),
+    ("DELETE", "/api/v1/users/{user_id}"): _Operation("Delete a user and his rules", _DONE),
+    ("GET", "/api/v1/groups"): _Operation("List groups", _list(_GROUP), _LIST),
+    ("GET", "/api/v1/groups/{group_id}"): _Operation("Show a group", _one(_GROUP)),
+    ("POST", "/api/v1/groups"): _Operation("Create a group", _one(_GROUP), body=_row_body(_GROUP)),
+    ("PUT", "/api/v1/groups/{group_id}"): _Operation(
+        "Change the given fields of a group", _one(_GROUP), body=_row_body(_GROUP)
+    ),
+    ("DELETE", "/api/v1/groups/{group_id}"): _Operation("Delete a group and its rules", _DONE),
+    ("GET", "/api/v1/access"): _Operation("List access rules", _list(_RULE), _LIST),
+    ("GET", "/api/v1/access/{rule_id}"): _Operation("Show an access rule", _one(_RULE)),
+    ("POST", "/api/v1/access"): _Operation("Create an access rule", _one(_RULE), body=_row_body(_RULE)),
+    ("PUT", "/api/v1/access/{rule_id}"): _Operation(
+        "Change the given fields of an access rule", _one(_RULE), body=_row_body(_RULE)
+    ),
+    ("DELETE", "/api/v1/access/{rule_id}"): _Operation("Delete an access rule", _DONE),
+    ("GET", "/api/v1/registry/catalog"): _Operation(
+        "List repositories, or with group_by=none their tags, that the caller may pull",
+        _list(_CATALOG, required=["id", *(_CATALOG.keys() - {"media_type", "platforms", "pushed_by", "tags"})]),
+        _LIST | {"group_by": _GROUPING},
+    ),
+    ("GET", "/api/v1/registry/catalog/blobs"): _Operation(
+        "An image configuration in base64", _one({"value": _TEXT}), {"name": _TEXTS, "digest": _TEXTS}
+    ),
+    ("DELETE", "/api/v1/registry/catalog/{path}"): _Operation(
+        "Delete the manifest with this digest and its tags, or only the given tag",
+        _DONE,
+        {"name": _TEXTS, "digest": _TEXTS, "tag": _TEXTS},
+    ),
+    ("GET", "/api/v1/registry/health"): _Operation("Whether the registry answers", _DONE),
+    ("GET", "/api/v1/registry/sync"): _Operation("The running synchronisation, or the last one", _SYNC_RUN),
+    ("POST", "/api/v1/registry/sync"): _Operation("Start a synchronisation", _SYNC_RUN),
+    ("POST", "/api/v1/registry/events"): _Operation(
+        "Take notifications of the registry", _DONE, body=_body({"events": {"type": "array"}}, is_closed=False)
+    ),
+}
+_TOKEN_OPERATIONS = {
+    "GET": _Operation("A token for the registry", _object(_TOKEN), _ASKED_IN_ADDRESS),
+    "POST": _Operation(
+        "A token for the registry",
+        _object(_TOKEN),
+        _ASKED_IN_ADDRESS,
+        _body(_ASKED | _PASSWORD, _FORM, is_closed=False),
+    ),
+}
 
 _ERRORS = {
     "400": "malformed",
@@ -112,7 +209,15 @@ _ERRORS = {
     "404": "no such thing",
     "409": "conflict",
     "422": "a field, named, holds what it cannot hold",
+    "429": "too many failed attempts to sign in; Retry-After says when the next may come",
     "502": "the registry does not do what it was asked",
+}
+_FIELDS = {"type": "object", "additionalProperties": _TEXT}
+_FAILURES = {
+    "Failure": _envelope({"type": ["object", "null"], "properties": {"fields": _FIELDS}}, is_error=True),
+    "RegistryFailure": _object(
+        {"errors": {"type": "array", "items": _object({"code": _TEXT, "message": _TEXT, "detail": {}})}}
+    ),
 }
 
 
@@ -141,41 +246,35 @@ class OpenApi:
             "openapi": "3.1.0",
             "info": {"title": "RegistryAdmin", "version": __version__},
             "paths": paths,
-            "components": {"securitySchemes": schemes, "schemas": {"Envelope": _envelope({})}},
+            "components": {"securitySchemes": schemes, "schemas": _FAILURES},
         }
 
 
 def _operation(route: Route, path: str) -> dict:
-    summary, query, row = _OPERATIONS.get((route.method, path), _TOKEN)
+    known = _OPERATIONS.get((route.method, path))
+    wanted = known or _TOKEN_OPERATIONS[route.method]
     parameters = [
         {"name": name, "in": "path", "required": True, "schema": _INTEGER if kind == "int" else _TEXT}
         for name, kind in _PARAMETER.findall(route.path)
     ]
-    parameters += [{"name": name, "in": "query", "schema": _TEXT} for name in query]
+    parameters += [{"name": name, "in": "query"} | shape for name, shape in wanted.query.items()]
     operation = {
-        "summary": summary,
+        "summary": wanted.summary,
         "description": f"For: {route.access}",
         "parameters": parameters,
-        "responses": _responses(route, query, row),
+        "responses": _responses(route, wanted.answer, "Failure" if known else "RegistryFailure"),
     }
     if route.access is not Access.PUBLIC:
         operation["security"] = [{"basic": []}, {"session": []}, {"header": []}]
-    if row and route.method in ("POST", "PUT"):
-        content = {"application/json": {"schema": {"type": "object", "properties": row}}}
-        operation["requestBody"] = {"required": True, "content": content}
+    if wanted.body:
+        operation["requestBody"] = wanted.body
     return operation
 
 
-def _responses(route: Route, query: tuple[str, ...], row: dict | None) -> dict:
-    data = {"type": "object", "properties": {"id": _INTEGER} | (row or {})}
-    schema = _envelope(data)
-    if "range" in query:
-        schema = {"type": "object", "properties": {"total": _INTEGER, "data": {"type": "array", "items": data}}}
+def _responses(route: Route, answer: dict, failure: str) -> dict:
+    def response(text: str, schema: dict) -> dict:
+        return {"description": text, "content": {_JSON: {"schema": schema}}}
+
     status = "202" if (route.method, route.path) == ("POST", "/api/v1/registry/sync") else "200"
-    done = {status: {"description": "done", "content": {"application/json": {"schema": schema}}}}
-    return done | {code: {"description": text} for code, text in _ERRORS.items()}
-
-
-def _envelope(data: dict) -> dict:
-    properties = {"error": _BOOLEAN, "message": _TEXT, "id": _INTEGER, "data": data}
-    return {"type": "object", "properties": properties}
+    refused = {"$ref": f"#/components/schemas/{failure}"}
+    return {status: response("done", answer)} | {code: response(text, refused) for code, text in _ERRORS.items()}
