@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := apache2-utils chromium curl docker-registry fail2ban logrotate nginx openssl pebble skopeo systemd
 
-.PHONY: demo test check bench pyz screenshots translations tools clean
+.PHONY: demo test check fuzz bench pyz screenshots translations tools clean
 
 demo: $(STAMP)
 	$(BIN)/regadmin demo
@@ -17,6 +17,10 @@ test: $(STAMP) tools
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest -q tests/test_floors.py tests/test_options.py tests/test_docs.py
+
+# What tries random input, with many times as many examples as `make test`, and other ones each time.
+fuzz: $(STAMP) tools
+	FUZZ=$${FUZZ:-20} $(BIN)/python -m pytest -n $$(nproc) -m hypothesis $(ARGS)
 
 $(STAMP): setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV) || { contrib/install python3-venv && $(PYTHON) -m venv $(VENV); }

@@ -1,6 +1,7 @@
 """contrib/fail2ban on lines that a real server wrote: who guesses passwords is banned, and nobody else."""
 
 import http.client
+import logging
 import re
 import shutil
 import subprocess
@@ -8,8 +9,13 @@ from pathlib import Path
 
 import pytest
 import requests
+from hypothesis import given
+from hypothesis import strategies as st
 
+from regadmin.web.access_log import AccessLog
 from tests.contrib import CONTRIB
+from tests.rigs.client import Client
+from tests.rigs.fuzzing import examples
 from tests.rigs.registry import free_port
 from tests.rigs.server import ADMIN, RunningServer, wait_until
 from tests.rigs.tools import find_tool
@@ -203,6 +209,35 @@ def test_who_stands_before_the_last_stranger_in_the_list_is_not_believed(server)
 def test_version_6_addresses_count(server):
     Visitor(server, "2001:db8::66").call("GET", "/api/v1/users", ("somebody", "x"))
     assert "2001:db8::66" in matched(server.directory / "access.log")
+
+
+texts = st.text(st.sampled_from('"\\ -[]\n\r\0\x85401/:') | st.characters(max_codepoint=255), max_size=30)
+forged = st.just(FORGED_LINE) | texts
+FIELDS = ("regadmin.login", "REQUEST_URI", "HTTP_REFERER", "HTTP_USER_AGENT")
+
+
+def test_only_failures_with_a_login_count_whatever_else_is_sent(tmp_path):
+    failures = []
+    handler = logging.FileHandler(tmp_path / "log", encoding="utf-8")
+    written = logging.Logger("written")
+    written.addHandler(handler)
+
+    @examples(200)
+    @given(st.sampled_from(["200 OK", "303 Go", "403 No", "429 Wait", "401 Who"]), st.tuples(*[forged] * len(FIELDS)))
+    def write(status, values):
+        environ = dict(zip(FIELDS, values, strict=True))
+        address = f"198.18.{handler.number // 250}.{handler.number % 250}"
+        handler.number += 1
+        if status.startswith("401") and environ["regadmin.login"]:
+            failures.append(address)
+        answer = AccessLog(lambda _, start: start(status, []) or [], written, None)
+        Client(lambda given, start: answer(given | environ, start), address=address).get("/")
+
+    handler.number = 0
+    write()
+    handler.close()
+    assert len(failures) > 5
+    assert matched(tmp_path / "log") == failures
 
 
 # fail2ban itself, with an action that only writes down

@@ -8,12 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from regadmin.app import App
 from regadmin.errors import Misconfigured
 from regadmin.web.access_log import AccessLog
 from tests.conftest import ADMIN, ADMIN_PASSWORD
 from tests.rigs.client import Client
+from tests.rigs.fuzzing import examples
 from tests.rigs.server import wait_until
 from tests.web.conftest import PASSWORD
 
@@ -341,3 +344,32 @@ def test_a_file_that_cannot_be_written_is_a_misconfiguration(settings, clock, tm
     with pytest.raises(Misconfigured) as caught:
         App(settings(logger__enabled="true", logger__file=tmp_path / "missing" / "access.log"), clock)
     assert "missing" in caught.value.message
+
+
+texts = st.text(st.sampled_from('"\\ -[]\n\r\t\0\x85\xa0\u2028\u202eé猫x40157:/') | st.characters(), max_size=30)
+latin = st.text(st.sampled_from('"\\ -[]\n\r\0\x85\xa0x401') | st.characters(max_codepoint=255), max_size=30)
+
+
+def read_back(text: str) -> str:
+    return re.sub(r'\\(?:x..|u.{4}|U.{8}|.)', lambda found: found[0].encode().decode("unicode_escape"), text)
+
+
+@examples(150)
+@given(login=texts, agent=latin, referrer=latin, target=latin, status=st.sampled_from(["200 OK", "401 No", "303 See"]))
+def test_whatever_is_sent_can_be_read_back_from_one_line(combined, login, agent, referrer, target, status):
+    def answer(environ, start_response):
+        environ["regadmin.login"] = login
+        start_response(status, [])
+        return []
+
+    log = AccessLog(answer, logger(combined), None)
+    asked = {"REQUEST_URI": target, "HTTP_USER_AGENT": agent, "HTTP_REFERER": referrer}
+    Client(lambda environ, start: log(environ | asked, start)).get("/x")
+    line = combined.lines[-1]
+    assert line.isprintable()
+    found = fields(line)
+    assert (found["address"], found["status"]) == ("192.0.2.1", status[:3])
+    assert read_back(found["login"]) == (login or "-")
+    assert (found["login"] == "-") is (login == "")
+    assert (read_back(found["agent"]), read_back(found["referrer"])) == (agent, referrer)
+    assert read_back(found["line"]) == f"GET {target or '/x'} HTTP/1.1"
