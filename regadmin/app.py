@@ -54,6 +54,7 @@ from regadmin.web.api.groups import GroupsApi
 from regadmin.web.api.openapi import OpenApi
 from regadmin.web.api.rules import RulesApi
 from regadmin.web.api.users import UsersApi
+from regadmin.web.forward import Forward
 from regadmin.web.guards import Guards
 from regadmin.web.hsts import StrictTransport
 from regadmin.web.log_files import LogFile, print_line
@@ -369,13 +370,14 @@ class App(Groundwork):
         ]
         realm = Realm(guards, self.tokens)
         self.reception = Reception(realm, guards)
-        openapi = OpenApi([*api_routes, *realm.routes()])
-        self.api_routes = [*api_routes, *realm.routes(), *openapi.routes()]
+        registry_routes = [*realm.routes(), *Forward(guards, self.tokens).routes()]
+        openapi = OpenApi([*api_routes, *registry_routes])
+        self.api_routes = [*api_routes, *registry_routes, *openapi.routes()]
         api = ApiSurface(guards, self._origins())
         api.install(bottle, [*api_routes, *openapi.routes()])
         settings = self._settings
         metrics = MetricsDoor(self.metrics, settings["metrics.allow"], settings["metrics.token"])
-        for route in [*realm.routes(), *metrics.routes(), *Probes(self.tokens, self.health).routes()]:
+        for route in [*registry_routes, *metrics.routes(), *Probes(self.tokens, self.health).routes()]:
             bottle.route(route.path, route.method, route.handler)
         bottle.route("/ping", "GET", lambda: "pong")
         pages = PageSurface(guards, self._renderer(guards))

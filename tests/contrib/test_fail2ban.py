@@ -71,6 +71,7 @@ def utf8(login: str) -> tuple[bytes, bytes]:
     return login.encode(), b"a guess"
 
 
+V2 = {"X-Original-Method": "GET", "X-Original-URI": "/v2/"}
 REALMS = ("/api/v1/registry/auth", "/api/v1/auth", "/auth/token")
 FAILURES = {
     "page": lambda v: v.sign_in_at_the_page(*v.guess),
@@ -87,6 +88,7 @@ FAILURES = {
     "realm, form": lambda v: v.call(
         "POST", REALMS[0], data={"grant_type": "password", "username": v.guess[0], "password": "x"}
     ),
+    "forward": lambda v: v.call("GET", "/api/v1/forward", v.guess, V2),
     "hostile agent": lambda v: v.call("GET", "/api/v1/users", v.guess, {"User-Agent": 'x" 200 5 "-" "\\'}),
     "no agent": lambda v: v.call("GET", "/api/v1/users", v.guess, {"User-Agent": None}),
     "quote in the address": lambda v: v.send('/api/v1/users?a="x\\', *v.guess),
@@ -112,6 +114,11 @@ INNOCENT = {
     "what only an admin may": lambda v: v.call("POST", "/api/v1/users", BOB, json={}),
     "more than the rules allow": lambda v: v.call(
         "GET", f"{REALMS[0]}?service=container_registry&scope=repository:secret/x:push", BOB
+    ),
+    "forward without credentials": lambda v: v.call("GET", "/api/v1/forward", headers=V2),
+    "forward with empty credentials": lambda v: v.call("GET", "/api/v1/forward", ("", ""), V2),
+    "forward, more than the rules allow": lambda v: v.call(
+        "GET", "/api/v1/forward", BOB, V2 | {"X-Original-URI": "/v2/_catalog"}
     ),
     "anonymous token": lambda v: v.call("GET", f"{REALMS[0]}?service=container_registry"),
     "sign in": lambda v: v.sign_in_at_the_page(*BOB),

@@ -21,7 +21,7 @@ class RealRegistry:
     """Use it as a context manager, or call start() and stop().
 
     auth            None, a mapping with the settings of token authentication (realm, service, issuer,
-                    rootcertbundle), or the path of an htpasswd file
+                    rootcertbundle, autoredirect), or the path of an htpasswd file
     notifications   None, or (url, headers) of the listener that gets the events
     tls             None, or the paths of certificate and key
     directory       where data, configuration and log are kept; a temporary one of its own if None
@@ -162,7 +162,8 @@ def _auth_section(auth: Mapping[str, str] | Path | str | None) -> dict:
     if auth is None:
         return {}
     if isinstance(auth, Mapping):
-        return {"auth": {"token": {key: str(value) for key, value in auth.items()}}}
+        settings = {key: value if isinstance(value, bool) else str(value) for key, value in auth.items()}
+        return {"auth": {"token": settings}}
     return {"auth": {"htpasswd": {"realm": "registry", "path": str(auth)}}}
 
 

@@ -7,6 +7,7 @@ from bottle import Bottle
 
 from regadmin.app import App
 from regadmin.entities import Role
+from regadmin.web.forward import PATH as FORWARD_PATH
 from regadmin.web.realm import PATHS as REALM_PATHS
 from regadmin.web.routes import Access
 from tests.rigs.client import Client
@@ -79,13 +80,17 @@ TABLE = {
     "GET /api/v1/registry/sync": ("/api/v1/registry/sync", Expected(401, 401, 403, 403, 200)),
     "POST /api/v1/registry/sync": ("/api/v1/registry/sync", Expected(401, 401, 403, 403, 409)),
     "POST /api/v1/registry/events": ("/api/v1/registry/events", Expected(401, 401, 400, 400, 400)),
-    # The token realm
+    # The token realm, and what a proxy asks: without a request to ask about nobody gets further
+    f"GET {FORWARD_PATH}": (FORWARD_PATH, Expected(400, 401, 400, 400, 400)),
     **{f"{method} {path}": (path, TOKEN) for path in REALM_PATHS for method in ("GET", "POST")},
 }
 OUTSIDE = ("/ping", "/healthz", "/readyz", "/metrics")
 """They answer with text, and do not look at the credentials of accounts."""
 PLAIN = tuple(f"GET {path}" for path in OUTSIDE)
-NAMES = [name for name in TABLE if not name.endswith(REALM_PATHS)]
+FOR_CLIENTS = (*REALM_PATHS, FORWARD_PATH)
+"""Of the registry's clients: sessions do not count there, and errors are the registry's."""
+
+NAMES = [name for name in TABLE if not name.endswith(FOR_CLIENTS)]
 
 
 @pytest.fixture
@@ -126,7 +131,7 @@ def call(client: Client, name: str, **options) -> int:
     answer = client.request(method, path, body=b"{}" if method in ("POST", "PUT") else b"", **options)
     if name not in PLAIN:
         assert answer.header("Content-Type") == "application/json"
-    if not name.endswith((*REALM_PATHS, *OUTSIDE, "/openapi.json")) and answer.status >= 400:
+    if not name.endswith((*FOR_CLIENTS, *OUTSIDE, "/openapi.json")) and answer.status >= 400:
         assert answer.json["error"] is True
     return answer.status
 

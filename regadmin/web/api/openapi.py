@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from regadmin.version import __version__
 from regadmin.web.answers import json_answer
+from regadmin.web.forward import PATH as FORWARD_PATH
 from regadmin.web.routes import Access, Route
 
 PATH = "/api/v1/openapi.json"
@@ -192,6 +193,9 @@ _OPERATIONS: dict[tuple[str, str], _Operation] = {
         "Take notifications of the registry", _DONE, body=_body({"events": {"type": "array"}}, is_closed=False)
     ),
 }
+_FORWARD = _Operation(
+    "For proxies: in the header Authorization the token for the request that X-Original-Method and -URI name", _object({})
+)
 _TOKEN_OPERATIONS = {
     "GET": _Operation("A token for the registry", _object(_TOKEN), _ASKED_IN_ADDRESS),
     "POST": _Operation(
@@ -252,7 +256,7 @@ class OpenApi:
 
 def _operation(route: Route, path: str) -> dict:
     known = _OPERATIONS.get((route.method, path))
-    wanted = known or _TOKEN_OPERATIONS[route.method]
+    wanted = known or (_FORWARD if path == FORWARD_PATH else _TOKEN_OPERATIONS[route.method])
     parameters = [
         {"name": name, "in": "path", "required": True, "schema": _INTEGER if kind == "int" else _TEXT}
         for name, kind in _PARAMETER.findall(route.path)
