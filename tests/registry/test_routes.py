@@ -67,15 +67,16 @@ def ours(method: str, address: str) -> set[tuple[str, str, str]] | None:
     return {(scope.type, scope.name, action) for scope in scopes for action in scope.actions}
 
 
-PLAIN = st.sampled_from(["a", "team", "manifests", "blobs", "uploads", "tags", "list", "v2", "x.y", "a__b", "host:5000"])
+PLAIN = st.sampled_from(["a", "team", "manifests", "blobs", "uploads", "tags", "list", "v2", "a__b", "host:5000"])
 ODD = st.sampled_from(
     [
         *("", ".", "..", "%2e%2e", "a%2Fb", "A", "a..b", "-a", "a b", "é", "\0", "%00", "\n", "a;b", "a\\b", "_"),
         *("_catalog", "latest", "sha256:xyz", DIGEST, "0b5c-7.=", "x" * 129),
     ]
 )
-TAILS = ("tags/list", "manifests/v1", f"blobs/{DIGEST}", f"referrers/{DIGEST}", "blobs/uploads/", "blobs/uploads/0b5c-7_x=")
-ENDS = st.sampled_from([*TAILS, *TAILS, "_catalog", "", "blobs/uploads/..", "blobs/uploads/.", "manifests/..", "tags/list/"])
+TAILS = ("tags/list", "manifests/v1", f"blobs/{DIGEST}", f"referrers/{DIGEST}", "blobs/uploads/", "blobs/uploads/0b_=")
+ODD_TAILS = ("", "_catalog", "blobs/uploads/..", "blobs/uploads/.", "manifests/..", "tags/list/", "blobs/uploads")
+ENDS = st.sampled_from([*TAILS, *TAILS, *ODD_TAILS])
 QUERIES = st.sampled_from(["", "?", "?n=1&last=a", "?from=b", "?mount=x&from=team%2Fb", "?fr%6fm=b", "?from=b&from=c"])
 NAMES = st.one_of(st.lists(PLAIN, max_size=4), st.lists(st.one_of(PLAIN, ODD), max_size=4))
 
@@ -132,7 +133,8 @@ def test_method_and_path_say_what_is_needed(method, address, expected):
         *("/v2/app/manifests/v1\n", "/v2/app/manifests/v1;x", "/v2/app/manifests/a:b", "/v2/app/blobs/v1"),
         *("/v2/app/blobs/uploads", "/v2/app/blobs/uploads/a/b", "/v2/app/blobs/uploads/..", "/v2/app/tags/v1"),
         *("/v2/App/manifests/v1", "/v2/a..b/manifests/v1", f"/v2/{'a' * 256}/manifests/v1", "/v2/app/manifests/é"),
-        *("/v2/app/manifests/v1?from=../secret", "/v2/app/blobs/uploads/?from=a&from=b", "/v2/app/manifests/v1?from=%ff"),
+        *("/v2/app/manifests/v1?from=../secret", "/v2/app/blobs/uploads/?from=a&from=b"),
+        "/v2/app/manifests/v1?from=%ff",
         "/v2/app/manifests/v1?" + "a=1&" * 1000,
     ],
 )

@@ -81,6 +81,15 @@ def oci_index(text: str = "hello", platforms: tuple[str, ...] = PLATFORMS) -> Im
     return _list(OCI_INDEX, [oci_image(f"{text} on {p}", p) for p in platforms], platforms)
 
 
+def with_layer(image: Image, layer: bytes) -> Image:
+    """The same image with this layer in place of its own."""
+    document = image.document
+    (old,) = document["layers"]
+    document["layers"] = [_descriptor(layer, old["mediaType"])]
+    blobs = {digest: blob for digest, blob in image.blobs.items() if digest != old["digest"]}
+    return Image(_json(document), image.media_type, blobs | {digest_of(layer): layer})
+
+
 def write_dir(image: Image, directory: Path) -> str:
     """Write the image in the layout of skopeo's `dir:` transport; returns its name for skopeo."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -93,10 +102,13 @@ def write_dir(image: Image, directory: Path) -> str:
     return f"dir:{directory}"
 
 
-def push(url: str, repository: str, tag: str, image: Image, authorization: str | None = None) -> str:
+def push(
+    url: str, repository: str, tag: str, image: Image, authorization: str | None = None, authority: Path | None = None
+) -> str:
     """Push the image to the registry at `url` by plain requests; returns its digest."""
     with requests.Session() as session:
         session.trust_env = False
+        session.verify = str(authority) if authority else True
         if authorization:
             session.headers["Authorization"] = authorization
         for digest, blob in image.all_blobs().items():

@@ -20,6 +20,7 @@ from regadmin.errors import Error, Misconfigured
 from tests.conftest import ADMIN, ADMIN_PASSWORD
 from tests.rigs import images
 from tests.rigs.client import Client
+from tests.rigs.nginx import Nginx
 from tests.rigs.registry import RealRegistry, free_port
 from tests.rigs.server import RunningServer, wait_until
 from tests.rigs.tools import clean_environment, find_tool
@@ -319,6 +320,25 @@ def test_users_come_and_go_at_a_real_registry_without_its_restart(world, skopeo,
     assert skopeo.inspect(target, creds="alice:new-pass").returncode == 0
     server.call("DELETE", f"/api/v1/users/{alice}")
     assert skopeo.inspect(target, creds="alice:new-pass").returncode != 0
+
+
+def test_nginx_asks_for_the_same_accounts_before_a_registry_that_asks_for_nothing(world, skopeo, tmp_path):
+    server, _ = world
+    server.create("users", login="nora", password="nora-pass", role="user")
+    files = {"/srv/registry-auth/.htpasswd": server.directory / "auth" / ".htpasswd"}
+    (tmp_path / "nginx").mkdir()
+    with (
+        RealRegistry(tmp_path / "registry") as bare,
+        Nginx(tmp_path / "nginx", "htpasswd.conf", server, bare.port, files) as nginx,
+    ):
+        image = images.write_dir(images.docker_image(), tmp_path / "image")
+        target = nginx.docker("team/app:v1")
+        assert skopeo.copy(image, target).returncode != 0
+        assert skopeo.login(nginx.host, "nora", "wrong").returncode != 0
+        assert skopeo.login(nginx.host, "nora", "nora-pass").returncode == 0
+        copied = skopeo.copy(image, target)
+        assert copied.returncode == 0, copied.stderr
+        assert skopeo.inspect(target).returncode == 0
 
 
 def test_our_own_client_works_in_basic_mode(world, skopeo, tmp_path):

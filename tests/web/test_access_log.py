@@ -362,7 +362,7 @@ def test_whatever_is_sent_can_be_read_back_from_one_line(combined, login, agent,
         start_response(status, [])
         return []
 
-    log = AccessLog(answer, logger(combined), None)
+    log = AccessLog(answer, combined, None)
     asked = {"REQUEST_URI": target, "HTTP_USER_AGENT": agent, "HTTP_REFERER": referrer}
     Client(lambda environ, start: log(environ | asked, start)).get("/x")
     line = combined.lines[-1]

@@ -194,7 +194,8 @@ _OPERATIONS: dict[tuple[str, str], _Operation] = {
     ),
 }
 _FORWARD = _Operation(
-    "For proxies: in the header Authorization the token for the request that X-Original-Method and -URI name", _object({})
+    "For proxies: in the header Authorization the token for the request that X-Original-Method and -URI name",
+    _object({}),
 )
 _TOKEN_OPERATIONS = {
     "GET": _Operation("A token for the registry", _object(_TOKEN), _ASKED_IN_ADDRESS),
