@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import os
+import re
 import secrets
 import threading
 import time
@@ -17,6 +18,10 @@ from regadmin.messages import Message
 
 MIN_BYTES, MAX_BYTES = 6, 72
 COST = 10
+HIGHEST_COST = 14
+"""A hash of this cost takes a second to verify: a few sign-ins at once would stop the server."""
+
+_HASH = re.compile(r"\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}")
 
 _MAX_THREADS = 4
 _NICENESS = 10
@@ -24,10 +29,26 @@ _NICENESS = 10
 
 def check(password: str, field: str = "password") -> None:
     """Raise Invalid if nobody may choose this password."""
+    reason = why_no_password(password)
+    if reason:
+        raise Invalid({field: reason})
+
+
+def why_no_password(password: str) -> str:
+    """The reason why nobody may choose this password, or ''."""
     if not MIN_BYTES <= len(password.encode()) <= MAX_BYTES:
-        raise Invalid({field: Message("must be %(least)s to %(most)s bytes long", least=MIN_BYTES, most=MAX_BYTES)})
-    if "\0" in password:
-        raise Invalid({field: Message("must not hold a zero character")})
+        return Message("must be %(least)s to %(most)s bytes long", least=MIN_BYTES, most=MAX_BYTES)
+    return Message("must not hold a zero character") if "\0" in password else ""
+
+
+def why_no_hash(text: str) -> str:
+    """The reason why passwords cannot be verified against this text, or ''."""
+    found = _HASH.fullmatch(text)
+    if not found:
+        return "is no bcrypt hash ($2a$, $2b$, $2y$), the only kind that is understood here"
+    if not 4 <= int(found[1]) <= HIGHEST_COST:
+        return f"is a bcrypt hash of cost {found[1]}; 04 to {HIGHEST_COST} are accepted here"
+    return ""
 
 
 def usable_cores() -> set[int]:
@@ -74,11 +95,18 @@ class Passwords:
     def _compute(self, password: str, stored: str | None, key: bytes) -> bool:
         # Longer passwords cannot have been set; bcrypt would refuse or cut them.
         given = password.encode()[:MAX_BYTES] if "\0" not in password else b""
-        equal = self._pool.submit(bcrypt.checkpw, given, (stored or self._dummy).encode()).result()
+        equal = self._pool.submit(self._check, given, stored).result()
         if not equal or stored is None or given != password.encode():
             return False
         self._verified.put(key, True, self._ttl)
         return True
+
+    def _check(self, given: bytes, stored: str | None) -> bool:
+        equal = bcrypt.checkpw(given, (stored or self._dummy).encode())
+        if not equal and stored and _cost(stored) < self._cost:
+            # A hash from elsewhere may be a cheap one: a quick answer would tell that there is such a user.
+            bcrypt.checkpw(given, self._dummy.encode())
+        return equal
 
     def _step_aside(self) -> None:
         """The present thread computes on every core, even in a process that keeps to one, and gives way to all else."""
@@ -92,3 +120,7 @@ class Passwords:
             if len(self._flights) > self._size:
                 self._flights.clear()
             return self._flights.setdefault(key, threading.Lock())
+
+
+def _cost(stored: str) -> int:
+    return int(_HASH.fullmatch(stored)[1])

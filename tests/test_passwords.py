@@ -1,12 +1,13 @@
 """Passwords: what may be chosen, how they are kept and verified."""
 
 import threading
+import time
 
 import bcrypt
 import pytest
 
 from regadmin.errors import Invalid
-from regadmin.passwords import COST, Passwords, check
+from regadmin.passwords import COST, Passwords, check, why_no_hash
 from tests.rigs.clock import Clock
 
 
@@ -131,6 +132,31 @@ def test_a_changed_hash_is_not_remembered(passwords):
 def test_what_was_verified_for_one_hash_is_not_so_for_another(passwords):
     assert passwords.verify("secret", passwords.hash("secret"))
     assert not passwords.verify("secret", None)
+
+
+def test_a_cheap_hash_from_elsewhere_does_not_answer_quicker_than_an_unknown_login():
+    passwords, cheap = Passwords(cost=8), Passwords(cost=4).hash("secret")
+
+    def seconds(stored: str | None) -> float:
+        started = time.thread_time()
+        assert not passwords.verify("wrong", stored)
+        return time.thread_time() - started
+
+    assert min(seconds(cheap) for _ in range(3)) > 0.7 * min(seconds(None) for _ in range(3))
+
+
+@pytest.mark.parametrize("prefix", ["$2a$", "$2b$", "$2y$"])
+def test_bcrypt_hashes_of_all_programs_are_understood(passwords, prefix):
+    stored = passwords.hash("secret").replace("$2b$", prefix)
+    assert not why_no_hash(stored)
+    assert passwords.verify("secret", stored)
+
+
+@pytest.mark.parametrize(
+    "text", ["secret", "$apr1$abcdefgh$1KKLQXDDsuSUqv22XsVoA/", "$2b$10$x", "$2x$04$" + "." * 53, "$2b$04$" + "a" * 53]
+)
+def test_what_bcrypt_could_not_verify_is_no_hash(text):
+    assert "bcrypt" in why_no_hash(text)
 
 
 def test_the_memory_is_bounded(clock, computed):
