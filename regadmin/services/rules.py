@@ -72,14 +72,13 @@ class Rules:
 
     def find_owned(self, rule_id: int) -> OwnedRule:
         """Raises NotFound."""
-        rows = self.list_owned(Listing(filters={"ids": [rule_id]})).rows
-        return rows[0] if rows else OwnedRule(self.find(rule_id), "")
+        owned = self._store.rules.find_owned(rule_id)
+        if not owned:
+            raise NotFound(Message("there is no access rule %(rule)s", rule=rule_id))
+        return owned
 
     def find(self, rule_id: int) -> Rule:
-        rule = self._store.rules.find(rule_id)
-        if not rule:
-            raise NotFound(Message("there is no access rule %(rule)s", rule=rule_id))
-        return rule
+        return self.find_owned(rule_id).rule
 
     def create(self, by: Actor, owner_id: int, is_group: bool = False, **fields) -> Rule:
         """`fields` are those of the entity Rule. The repository need not exist yet. Raises Invalid, Conflict."""

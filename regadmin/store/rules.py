@@ -121,6 +121,10 @@ class RuleStore:
         row = self._database.one(_COLUMNS + "FROM rules WHERE id = ?", (rule_id,))
         return _rule(row) if row else None
 
+    def find_owned(self, rule_id: int) -> OwnedRule | None:
+        row = self._database.one(f"{_COLUMNS}, {_OWNER} AS owner FROM rules WHERE id = ?", (rule_id,))
+        return _owned(row) if row else None
+
     def create(self, rule: Rule) -> Rule:
         """Insert; the id is given here. Raises sqlite3.IntegrityError if an equal rule exists."""
         row = self._database.one(
