@@ -6,16 +6,20 @@ import os
 import ssl
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 
 from regadmin import options
 from regadmin.app import App, Groundwork
 from regadmin.demo import run as run_demo
+from regadmin.entities import Actor
 from regadmin.errors import Error, Misconfigured
+from regadmin.importing.plan import Weight
 from regadmin.server import serve
+from regadmin.services import imports
 from regadmin.services.findings import CheckResult, Fact, State
+from regadmin.services.imports import SOURCES, Outcome
 from regadmin.store.backup import back_up, restore
 
 COMMANDS = {
@@ -25,6 +29,8 @@ COMMANDS = {
     "check": "check the setup without changing anything, also while a server is at work; fails if something is bad",
     "backup": "copy the store into a file, also while a server works on it",
     "restore": "put a backup into the store, also while a server works on it; the store as it was is kept",
+    "import": "show what users, groups and rules another program's file would give, and with --apply create them",
+    "export": "print all users, groups and rules as YAML, or write it into a file: for `import`",
     "ping": "ask the server of this configuration whether it answers",
     "demo": "start a registry, a server and sample images for a look around",
 }
@@ -57,6 +63,16 @@ def _parser() -> options.Parser:
     for name, text in (("backup", "the copy; replaced if it is there"), ("restore", "what `backup` wrote")):
         parser.commands[name].usage = "%(prog)s [options] FILE"
         parser.commands[name].add_argument("file", metavar="FILE", help=text)
+    importing = parser.commands["import"]
+    importing.usage = f"%(prog)s [options] [--apply [--grant-more]] {{{','.join(SOURCES)}}} FILE"
+    importing.add_argument("source", choices=SOURCES, metavar="SOURCE", help=f"whose file it is: {', '.join(SOURCES)}")
+    importing.add_argument("file", metavar="FILE", help="what is read; nothing is written to it")
+    importing.add_argument("--apply", action="store_true", default=False, help="create what is shown")
+    importing.add_argument(
+        "--grant-more", action="store_true", default=False, help="also if somebody would be allowed more than before"
+    )
+    parser.commands["export"].usage = "%(prog)s [options] [FILE]"
+    parser.commands["export"].add_argument("file", nargs="?", default="", metavar="FILE", help="for its owner only")
     parser.commands["check"].add_argument("--json", action="store_true", default=False, help="print JSON")
     return parser
 
@@ -73,6 +89,10 @@ def _run(namespace) -> int:
         return _ping(settings)
     if namespace.command == "htpasswd":
         return _show_accounts(settings, namespace.file)
+    if namespace.command == "import":
+        return _import(settings, namespace)
+    if namespace.command == "export":
+        return _export(settings, namespace.file)
     if namespace.command == "check":
         return _check(settings, namespace.json)
     if namespace.command == "backup":
@@ -156,6 +176,50 @@ def _show_accounts(settings: options.Settings, path: str) -> int:
         htpasswd.write(path)
     else:
         print(htpasswd.text(), end="")
+    return 0
+
+
+def _import(settings: options.Settings, namespace) -> int:
+    plan = imports.read(namespace.source, Path(namespace.file))
+    service = App(settings).imports
+    outcome = service.run(plan, Actor("command line"), namespace.apply, namespace.grant_more)
+    for line in _told(outcome):
+        # What a file holds must not command the terminal.
+        print("".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line))
+    print(_summary(outcome))
+    is_refused = plan.has(Weight.ERROR) or (namespace.apply and not outcome.is_applied)
+    return EXIT_FAILED if is_refused else 0
+
+
+def _told(outcome: Outcome) -> Iterator[str]:
+    yield from (f"here already, stays as it is: {name}" for name in outcome.kept)
+    yield from (f"new group {name}" for name in outcome.groups)
+    for planned in outcome.users:
+        yield f"{planned.place}: new user {planned.user.login}, role {planned.user.role}"
+    for planned in outcome.rules:
+        rule = planned.rule
+        yield f"{planned.place}: new rule: {planned.owner}: {rule.action} {rule.resource_type} {rule.resource_name}"
+    for remark in sorted(outcome.plan.remarks, key=lambda remark: list(Weight).index(remark.weight)):
+        yield f"{remark.place}: {remark.weight}: {remark.text}"
+
+
+def _summary(outcome: Outcome) -> str:
+    counts = f"users: {len(outcome.users)}, groups: {len(outcome.groups)}, rules: {len(outcome.rules)}"
+    if outcome.is_applied:
+        return f"created {counts}"
+    if outcome.plan.has(Weight.ERROR):
+        return "nothing was changed. Mend the errors first"
+    if outcome.plan.has(Weight.MORE):
+        return f"nothing was changed. This grants more than the file does: --apply needs --grant-more, too. {counts}"
+    return f"nothing was changed. With --apply: {counts}"
+
+
+def _export(settings: options.Settings, path: str) -> int:
+    exports = App(settings).exports
+    if path:
+        exports.write(Path(path))
+    else:
+        print(exports.text(), end="")
     return 0
 
 

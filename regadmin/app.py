@@ -28,10 +28,12 @@ from regadmin.services.activities import Activities
 from regadmin.services.checks import Checks
 from regadmin.services.deletions import Deletions
 from regadmin.services.events import Events
+from regadmin.services.exports import Exports
 from regadmin.services.groups import Groups
 from regadmin.services.health import Health
 from regadmin.services.htpasswd import Htpasswd, HtpasswdKeeper
 from regadmin.services.images import Images
+from regadmin.services.imports import Imports
 from regadmin.services.indexing import Indexer
 from regadmin.services.metrics import Metrics, new_counters
 from regadmin.services.overview import Overview
@@ -237,6 +239,9 @@ class App(Groundwork):
         self.activities = Activities(self.store)
         self.groups = Groups(self.store)
         self.rules = Rules(self.store)
+        nouns = self.users, self.groups, self.rules
+        self.imports = Imports(self.store, *nouns, hasher, self._htpasswd_keeper.follow_change)
+        self.exports = Exports(self.store)
         self.sessions = self._sessions()
         self.throttle = Throttle(clock)
         self.registry = self._registry()

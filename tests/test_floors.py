@@ -11,7 +11,7 @@ FLOORS = [
     {"scopes", "patterns", "options", "assets", "passwords", "languages", "translations", "readiness"}
     | {"parsing", "supervisor"},
     {"decisions", "samples", "lanes"},
-    {"store", "registry", "certificates"},
+    {"store", "registry", "certificates", "importing"},
     {"services"},
     {"web", "scheduler", "tls"},
     {"app", "listener"},

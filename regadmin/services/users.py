@@ -88,15 +88,25 @@ class Users:
         """`fields` are those of the entity User. Raises Invalid and Conflict."""
         user = User(**{"id": 0, "name": fields.get("login", ""), "role": Role.USER} | fields)
         _check(user, password)
-        hashed = self._hasher.hash(password)
+        created = self.adopt(user, self._hasher.hash(password), by, group_ids)
+        self._on_change()
+        return created
+
+    def adopt(self, user: User, password_hash: str, by: Actor, group_ids: Iterable[int] = ()) -> User:
+        """Take up an account whose password is hashed already. Raises Invalid and Conflict.
+
+        `on_change` is not called: whoever adopts many does that once, when they are committed.
+        """
+        _check(user)
+        _check_preferences(user)
         with self._store.transaction():
             user = replace(user, groups=self._groups(group_ids))
             try:
-                created = self._store.users.create(user, hashed)
+                created = self._store.users.create(user, password_hash)
             except sqlite3.IntegrityError:
                 raise Conflict(Message("is taken by another user"), "login") from None
+            self._store.users.set_preferences(created.id, user.language, user.time_zone)
             self._store.activity.add("user created", by.login, user.login, by.address, _row(created))
-        self._on_change()
         return created
 
     def update(

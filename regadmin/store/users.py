@@ -1,5 +1,7 @@
 """Users, their password hashes and their memberships."""
 
+from __future__ import annotations
+
 import json
 import sqlite3
 from collections.abc import Iterable
@@ -98,6 +100,11 @@ class UserStore:
             "SELECT login, password_hash FROM users WHERE NOT is_blocked AND NOT must_change_password"
         )
         return dict(map(tuple, rows))
+
+    def list_with_hashes(self) -> list[tuple[User, str]]:
+        """Everybody with his password's hash, in the order of logins, for a copy that is kept as safe as the store."""
+        rows = self._database.all(_COLUMNS + ", u.password_hash FROM users u ORDER BY u.login")
+        return [(_user(row), row["password_hash"]) for row in rows]
 
     def create(self, user: User, password_hash: str) -> User:
         """Insert; the id is given here. Raises sqlite3.IntegrityError if the login is taken."""
