@@ -142,7 +142,7 @@ def _ping(settings: options.Settings) -> int:
 
 def _check(settings: options.Settings, is_json: bool) -> int:
     groundwork = Groundwork(settings, is_visitor=True)
-    results = groundwork.checks.run()
+    results = groundwork.checks.look()
     if is_json:
         print(json.dumps([_as_json(result) for result in results], indent=2))
     else:

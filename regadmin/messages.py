@@ -20,5 +20,25 @@ class Message(str):
         return _restored, (self.template, self.values)
 
 
+def packed(value: object) -> object:
+    """The same for JSON: in place of each Message what it was made of."""
+    if isinstance(value, Message):
+        return {"template": value.template, "values": packed(dict(value.values))}
+    if isinstance(value, dict):
+        return {"dict": {name: packed(inner) for name, inner in value.items()}}
+    return [packed(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def unpacked(value: object) -> object:
+    """The opposite of `packed`."""
+    if isinstance(value, list):
+        return [unpacked(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    if "dict" in value:
+        return {name: unpacked(inner) for name, inner in value["dict"].items()}
+    return Message(value["template"], **unpacked(value["values"]))
+
+
 def _restored(template: str, values: dict) -> Message:
     return Message(template, **values)

@@ -22,6 +22,9 @@ MAX_GROUPS = 100
 
 _PLACEHOLDER = re.compile(r"\$\{([^}]*)\}?")
 _GLOB_TOKEN = re.compile(r"\*\*|\*|\?|\$\{[a-z]+\}|[^*?$]+|.", re.DOTALL)
+_REGEX_START = re.compile(r"/\^?((?:(?:[a-z0-9_-]|\\[/.-])(?![?*+{]))*+)(?!.*\|)", re.DOTALL)
+"""What an expression without alternatives begins with, as it stands."""
+
 _EXACT = re.compile(r"[a-z0-9][a-z0-9._:-]*(?:/[a-z0-9._:-]+)*", re.IGNORECASE | re.ASCII)
 _WITH_PORT = re.compile(r"[^:/]+:[0-9]+/[^:]+\Z")
 _NAMES = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-/:")
@@ -78,10 +81,7 @@ def matches(text: str, name: str, login: str = "", groups: Sequence[str] = ()) -
 
 @lru_cache(maxsize=16)
 def matcher(texts: frozenset[str], login: str = "", groups: tuple[str, ...] = ()) -> Callable[[str], bool]:
-    """A function that tells whether any of the resource names covers a name: `matches` for thousands of names.
-
-    It remembers its answers, which nothing can change.
-    """
+    """A function that tells whether any of the resource names covers a name: `matches` for thousands of names."""
     exact = frozenset(filter(is_exact, texts))
     found = [pattern for text in texts - exact for pattern in _compiled(text, login, groups)]
     # Flags stand at the start of an expression and would count for all of them.
@@ -89,7 +89,20 @@ def matcher(texts: frozenset[str], login: str = "", groups: tuple[str, ...] = ()
     joined = "|".join(f"(?:{pattern.pattern})" for pattern in found if pattern not in alone)
     tests = [re.compile(joined, re.ASCII).fullmatch] if joined else []
     tests += [pattern.fullmatch for pattern in alone]
-    return lru_cache(maxsize=20_000)(lambda name: name in exact or any(test(name) for test in tests))
+    return lambda name: name in exact or any(test(name) for test in tests)
+
+
+def span(text: str, login: str = "") -> tuple[str, str]:
+    """Where the names stand that the resource name can cover, among all names in order: from the first one to before
+    the second. `login` is that of the subject, if there is only one.
+    """
+    if login and not is_regex(text):
+        text = text.replace("${login}", login)
+    if is_exact(text):
+        return text, text + "!"
+    found = _REGEX_START.match(text) if is_regex(text) else re.match(r"([^*?$]*)", text)
+    start = found[1].replace("\\", "") if found else ""
+    return (start, start[:-1] + chr(ord(start[-1]) + 1)) if start else ("", "\x7f")
 
 
 def may_match(text: str, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from urllib.parse import urlsplit
 
 from regadmin.certificates.signing import WARNING_DAYS, SigningKey
@@ -16,6 +17,7 @@ from regadmin.store import Store
 _ASKING = ("registry", "challenge", "credentials", "clock", "deletion")
 """Those that ask the registry."""
 
+_KEPT_AS = "checks"
 _NOT_ASKED = Message("this has not been checked yet")
 _NO_ANSWER = Message("this cannot be told while the registry does not answer")
 
@@ -45,19 +47,27 @@ class Checks:
         self._address = address
         self._own = own
         self._names = [name for name in NAMES if self._applies(name)]
-        self._remembered: dict[str, CheckResult] = {}
 
     def run(self, address: str = "") -> list[CheckResult]:
         """Go through all of them, which takes as long as the probe waits for an answer.
 
         `address` is where the reader reaches this server, such as `https://admin.example.org`.
         """
-        self._remembered = self._ask_registry(address or self._address)
-        return self.known()
+        found = self._ask_registry(address or self._address)
+        self._store.findings.keep(_KEPT_AS, [_row(result) for result in found.values()])
+        return self._all(found)
+
+    def look(self) -> list[CheckResult]:
+        """The same for a visitor, who leaves nothing behind."""
+        return self._all(self._ask_registry(self._address))
 
     def known(self) -> list[CheckResult]:
-        """The same without a request to the registry: of it, what was found last."""
-        found = self._look_around() | self._remembered
+        """The same without a request to the registry: of it, what any process found last."""
+        kept = self._store.findings.find(_KEPT_AS)
+        return self._all({row["name"]: _result(row) for row in kept[1]} if kept else {})
+
+    def _all(self, of_registry: dict[str, CheckResult]) -> list[CheckResult]:
+        found = self._look_around() | of_registry
         return [found.get(name) or CheckResult(name, State.OPEN, _NOT_ASKED) for name in self._names]
 
     def _applies(self, name: str) -> bool:
@@ -259,6 +269,14 @@ class Checks:
                 Message("create a rule for a user, a group or everybody"),
             )
         return CheckResult("access", State.OK, Message("there are users, and rules for them"))
+
+
+def _row(result: CheckResult) -> dict:
+    return {field.name: getattr(result, field.name) for field in fields(result)} | {"facts": list(result.facts)}
+
+
+def _result(row: dict) -> CheckResult:
+    return CheckResult(**row | {"state": State(row["state"]), "facts": tuple(Fact(*fact) for fact in row["facts"])})
 
 
 def _basic_challenge(answer: Ping) -> CheckResult:

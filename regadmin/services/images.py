@@ -183,7 +183,7 @@ class Images:
             _pretty(raw),
             configuration,
             read_history(configuration.history if configuration else None, layers),
-            self._index.sharing(repository, held.digest, self._rules.visible(user)),
+            self._index.sharing(repository, held.digest, self._rules.seen(self._rules.sight(user))),
         )
 
     def _selected_content(

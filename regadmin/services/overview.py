@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from dataclasses import asdict
 from enum import StrEnum
 from typing import NamedTuple
 
 from regadmin.certificates.signing import WARNING_DAYS
-from regadmin.entities import Counts, Storage
+from regadmin.entities import Counts, RepositoryStorage, Storage
 from regadmin.store import Store
 
 LARGEST = 10
 """Repositories that are shown one by one."""
 
-_CHEAP = 0.05
-"""Seconds: what takes less to measure is measured for every reader."""
+_SMALL = 10_000
+"""Blobs: what so few make up is measured for every reader, in some milliseconds."""
 
-_KEPT = 600
-"""Seconds for which a measurement is good that took longer."""
+_NAME = "storage"
 
 
 class Kind(StrEnum):
@@ -48,22 +47,23 @@ class Overview:
     def __init__(self, store: Store, days_left: Callable[[], int | None]):
         self._store = store
         self._days_left = days_left
-        self._measured: Measured | None = None
-        self._cost = 0.0
 
     def counts(self) -> Counts:
         return self._store.overview.counts()
 
     def storage(self) -> Measured:
-        """With a large index it is some minutes old: to measure that takes a second."""
-        is_old = not self._measured or self._store.now() - self._measured.at > _KEPT
-        return self.measure() if is_old or self._cost < _CHEAP else self._measured
+        """With a large index that of the background work, some minutes old, if there is one."""
+        if self._store.overview.is_small(_SMALL):
+            return self._measured_now()
+        found = self._store.findings.find(_NAME)
+        return Measured(found[0], _storage(found[1])) if found else self._measured_now()
 
-    def measure(self) -> Measured:
-        started = time.perf_counter()
-        measured = self._measured = Measured(self._store.now(), self._store.overview.storage(LARGEST))
-        self._cost = time.perf_counter() - started
-        return measured
+    def measure(self) -> None:
+        """For the background work of one process: keep the measurement for all of them."""
+        self._store.findings.keep(_NAME, asdict(self._measured_now().storage))
+
+    def _measured_now(self) -> Measured:
+        return Measured(self._store.now(), self._store.overview.storage(LARGEST))
 
     def concerns(self) -> list[Concern]:
         days_left, set_aside = self._days_left(), self._store.inbox.count_set_aside()
@@ -73,3 +73,8 @@ class Overview:
             *([Concern(Kind.EVENTS, set_aside)] if set_aside else []),
             *([Concern(Kind.SYNCHRONISATION)] if run and run.state in ("failed", "interrupted") else []),
         ]
+
+
+def _storage(kept: dict) -> Storage:
+    parts = {"largest": tuple(RepositoryStorage(**row) for row in kept["largest"])}
+    return Storage(**kept | parts | {"others": RepositoryStorage(**kept["others"])})

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from regadmin.entities import Actor, Audience, Page, Repository, User
+from regadmin.entities import Actor, Audience, Page, Repository, Tag, User
 from regadmin.errors import NotFound, RegistryError, RegistryUnavailable
 from regadmin.messages import Message
 from regadmin.registry.client import RegistryClient
@@ -14,9 +14,6 @@ from regadmin.services.sight import Sight
 from regadmin.store import Store
 from regadmin.store.listing import Listing
 from regadmin.store.repository_reading import TagNames
-
-OPENNESS = {"everyone": Audience.EVERYONE, "registered": Audience.REGISTERED, "restricted": None}
-"""Who may pull a repository, as a filter names it."""
 
 MOST_TAGS = 5
 MOST_SIBLINGS = 4
@@ -53,16 +50,16 @@ class Repositories:
 
     def list(self, user: User | None, listing: Listing) -> Page:
         """Repositories that the user may pull; None is an anonymous visitor."""
-        return self._store.repositories.list(listing, self._rules.visible(user))
+        return self._store.repositories.list(listing, self._seen(user))
 
     def list_tags(self, user: User | None, listing: Listing) -> Page:
         """Tags of the repositories that the user may pull."""
-        return self._store.repositories.list_tags(listing, self._rules.visible(user))
+        return self._store.repositories.list_tags(listing, self._seen(user))
 
     def browse(self, user: User | None, listing: Listing, openness: str = "") -> Page:
         """Like `list`, but the rows are Listed; `openness` is '' or one of OPENNESS."""
         sight = self._rules.sight(user)
-        page = self._store.repositories.list(listing, _narrowed(sight, openness))
+        page = self._store.repositories.list(listing, self._rules.seen(sight, openness))
         tags = self._searched_tags(listing, page.rows)
         rows = [_listed(sight, repository, tags.get(repository.id)) for repository in page.rows]
         return replace(page, rows=rows)
@@ -70,12 +67,12 @@ class Repositories:
     def each(self, user: User | None, listing: Listing, openness: str = "") -> Iterator[Listed]:
         """All rows that `browse` has pages of, read as they are asked for."""
         sight = self._rules.sight(user)
-        found = self._store.repositories.each(listing, _narrowed(sight, openness))
+        found = self._store.repositories.each(listing, self._rules.seen(sight, openness))
         return (_listed(sight, repository) for repository in found)
 
     def namespaces(self, user: User | None, text: str = "") -> list[str]:
         """The first segments of the names that he may see, of those that hold the text the first few."""
-        return self._store.repositories.namespaces(text, MOST_NAMESPACES, self._rules.visible(user))
+        return self._store.repositories.namespaces(text, MOST_NAMESPACES, self._seen(user))
 
     def browse_tags(self, user: User | None, name: str, listing: Listing) -> TagList:
         """The tags of one repository. Raises NotFound, also for what he may not see."""
@@ -91,6 +88,10 @@ class Repositories:
         if not repository or not self._may_see(user, name):
             raise NotFound(Message("there is no repository %(name)s", name=name))
         return repository
+
+    def documents(self, tags: Iterable[Tag]) -> dict[int, bytes]:
+        """The manifests' bytes by the ids of the tags, for somebody who was shown the tags."""
+        return self._store.repositories.documents(tag.id for tag in tags)
 
     def document(self, name: str, digest: str) -> bytes:
         """A manifest's bytes, for somebody who was shown the manifest. Raises NotFound."""
@@ -156,6 +157,9 @@ class Repositories:
         except (NotFound, RegistryError):
             return [digest]
 
+    def _seen(self, user: User | None) -> bytes | None:
+        return self._rules.seen(self._rules.sight(user))
+
     def _may_see(self, user: User | None, name: str) -> bool:
         visible = self._rules.visible(user)
         return visible is None or visible(name)
@@ -164,14 +168,6 @@ class Repositories:
         text = listing.filters.get("tag")
         ids = [repository.id for repository in rows]
         return self._store.repositories.tags_holding(text, ids, MOST_TAGS) if text else {}
-
-
-def _narrowed(sight: Sight, openness: str) -> Callable[[str], bool] | None:
-    """What is visible and as open as is wanted."""
-    if not openness:
-        return sight.visible
-    audience, visible = sight.openness.of, sight.visible or (lambda name: True)
-    return lambda name: visible(name) and audience(name) is OPENNESS[openness]
 
 
 def _listed(sight: Sight, repository: Repository, tags: TagNames | None = None) -> Listed:

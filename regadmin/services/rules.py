@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -12,7 +11,8 @@ from regadmin.decisions import INCLUDES, RESOURCE_TYPES, Decision, decide
 from regadmin.entities import EVERYONE_ID, REGISTERED_ID, Actor, Audience, Page, Rule, User
 from regadmin.errors import Conflict, Invalid, Malformed, NotFound
 from regadmin.messages import Message
-from regadmin.services.sight import Sight
+from regadmin.services.coverage import Coverage
+from regadmin.services.sight import OPENNESS, Sight, within
 from regadmin.store import Store
 from regadmin.store.listing import Listing
 from regadmin.store.rules import OwnedRule
@@ -62,6 +62,7 @@ class Choices:
 class Rules:
     def __init__(self, store: Store):
         self._store = store
+        self._coverage = Coverage(store)
 
     def list(self, listing: Listing) -> Page:
         return self._store.rules.list(listing)
@@ -123,6 +124,17 @@ class Rules:
         """Tells by its name whether the user may see a repository; None if he may see all of them."""
         return self.sight(user).visible
 
+    def seen(self, sight: Sight, openness: str = "") -> bytes | None:
+        """1 at the id of each repository that can be seen; None for all of them.
+
+        `openness` is '' or one of OPENNESS, to which they are narrowed.
+        """
+        visible = sight.visible_among(self._coverage)
+        if not openness:
+            return visible
+        chosen = sight.openness.among(self._coverage, OPENNESS[openness])
+        return chosen if visible is None else within(chosen, visible)
+
     def sight(self, user: User | None) -> Sight:
         """What the user (None: an anonymous visitor) may see and do, by the rules of this moment."""
         return Sight(user, self._store.rules.list_for(user))
@@ -150,7 +162,7 @@ class Rules:
             decision,
             next((row.owner for row in owned if row.rule == rule), ""),
             _lacks(decision.nearest, user, name, action) if decision.nearest else (),
-            bool(self._store.rules.repository_names([name])),
+            self._store.repositories.find(name) is not None,
         )
 
     def matching(self, resource_name: str) -> list[str] | None:
@@ -158,8 +170,8 @@ class Rules:
         patterns.check(resource_name)
         if patterns.depends_on_subject(resource_name):
             return None
-        names = self._store.rules.repository_names([resource_name] if patterns.is_exact(resource_name) else None)
-        return _covered(resource_name, names)
+        covers = patterns.matcher(frozenset([resource_name]))
+        return [name for name, _ in self._store.repositories.between([patterns.span(resource_name)]) if covers(name)]
 
     def count_matches(self, rules: Iterable[Rule]) -> dict[int, int]:
         """How many known repositories each rule covers, by its id.
@@ -168,20 +180,13 @@ class Rules:
         """
         speaking = [rule for rule in rules if rule.resource_type == "repository"]
         counted = [rule for rule in speaking if not patterns.depends_on_subject(rule.resource_name)]
-        exact = [rule.resource_name for rule in counted if patterns.is_exact(rule.resource_name)]
-        names = self._store.rules.repository_names(exact if len(exact) == len(counted) else None)
-        known = set(names)
-        return {
-            rule.id: int(rule.resource_name in known)
-            if patterns.is_exact(rule.resource_name)
-            else len(_covered(rule.resource_name, names))
-            for rule in counted
-        }
+        counts = self._coverage.counts(rule.resource_name for rule in counted)
+        return {rule.id: counts[rule.resource_name] for rule in counted}
 
     def choices(self) -> Choices:
         users = self._store.users.list(Listing(sort="login", limit=MAX_CHOICES)).rows
         groups = self._store.groups.list(Listing(sort="name", limit=MAX_CHOICES)).rows
-        repositories = self._store.rules.repository_names()[:MAX_CHOICES]
+        repositories = self._store.rules.repository_names("", MAX_CHOICES)
         return Choices([user.login for user in users], [group.name for group in groups], repositories)
 
     def suggest(self, kind: str, text: str) -> list[str]:
@@ -191,8 +196,7 @@ class Rules:
             return [user.login for user in self._store.users.list(replace(listing, sort="login")).rows]
         if kind == "group":
             return [group.name for group in self._store.groups.list(replace(listing, sort="name")).rows]
-        names = self._store.rules.repository_names()
-        return [name for name in names if text.lower() in name][:MAX_SUGGESTED]
+        return self._store.rules.repository_names(text, MAX_SUGGESTED)
 
     def prepare(self, kind: str, owner: str, is_confirmed: bool, **fields) -> dict:
         """What `create` and `update` take, for an owner who is named. Raises Invalid, with all that is wrong."""
@@ -290,12 +294,6 @@ def _lacks(rule: Rule, user: User | None, name: str, action: str) -> tuple[str, 
         "disabled": rule.is_disabled,
     }
     return tuple(reason for reason, is_missing in missing.items() if is_missing)
-
-
-def _covered(resource_name: str, names: list[str]) -> list[str]:
-    # Most patterns begin with a namespace: comparing that is much cheaper than matching.
-    start = "" if patterns.is_regex(resource_name) else re.match(r"[^*?$]*", resource_name)[0]
-    return [name for name in names if name.startswith(start) and patterns.matches(resource_name, name)]
 
 
 def _is_repository_name(text: str) -> bool:

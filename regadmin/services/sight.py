@@ -7,6 +7,10 @@ from regadmin import patterns
 from regadmin.decisions import INCLUDES
 from regadmin.entities import Audience, Role, Rule, User
 from regadmin.scopes import ACTIONS
+from regadmin.services.coverage import Coverage
+
+OPENNESS = {"everyone": Audience.EVERYONE, "registered": Audience.REGISTERED, "restricted": None}
+"""Who may pull a repository, as a filter names it."""
 
 _OVERSEERS = (Role.ADMIN, Role.MANAGER)
 
@@ -27,6 +31,12 @@ class Sight:
             return None
         return self._allows("pull")
 
+    def visible_among(self, coverage: Coverage) -> bytes | None:
+        """`visible` for all repositories at once, by their ids."""
+        if self.visible is None:
+            return None
+        return b"" if self._user and self._user.is_blocked else coverage.ids(*self._covering("pull"))
+
     def rights(self, name: str) -> tuple[str, ...]:
         """All that he may do with the repository."""
         if self._user and self._user.is_admin and not self._user.is_blocked:
@@ -36,10 +46,14 @@ class Sight:
     def _matcher(self, action: str) -> Callable[[str], bool]:
         if self._user and self._user.is_blocked:
             return lambda name: False
+        return patterns.matcher(*self._covering(action))
+
+    def _covering(self, action: str) -> tuple[frozenset[str], str, tuple[str, ...]]:
+        """The resource names that allow it, and for whom."""
         texts = frozenset(rule.resource_name for rule in self._rules if action in INCLUDES.get(rule.action, ()))
         login = self._user.login if self._user else ""
         groups = tuple(group.name for group in self._user.groups) if self._user else ()
-        return patterns.matcher(texts, login, groups)
+        return texts, login, groups
 
 
 class Openness:
@@ -50,14 +64,45 @@ class Openness:
 
     def __init__(self, rules: Iterable[Rule]):
         opening = [rule for rule in rules if _opens(rule)]
-        self._everyone = _names(rule for rule in opening if rule.audience is Audience.EVERYONE)
-        self._registered = _names(rule for rule in opening if rule.audience is Audience.REGISTERED)
+        self._texts = {
+            audience: frozenset(rule.resource_name for rule in opening if rule.audience is audience)
+            for audience in Audience
+        }
+        self._everyone = patterns.matcher(self._texts[Audience.EVERYONE])
+        self._registered = patterns.matcher(self._texts[Audience.REGISTERED])
 
     def of(self, name: str) -> Audience | None:
         """The largest audience of the repository; None if it is open only to whom a rule names."""
         if self._everyone(name):
             return Audience.EVERYONE
         return Audience.REGISTERED if self._registered(name) else None
+
+    def among(self, coverage: Coverage, audience: Audience | None) -> bytes:
+        """Those of all repositories that `of` tells this audience of, by their ids."""
+        everyone, registered = (coverage.ids(self._texts[each]) for each in (Audience.EVERYONE, Audience.REGISTERED))
+        if audience is Audience.EVERYONE:
+            return everyone
+        if audience is Audience.REGISTERED:
+            return without(registered, everyone)
+        return without(without(coverage.ids(frozenset({"**"})), everyone), registered)
+
+
+def within(ids: bytes, others: bytes) -> bytes:
+    """The ids that are in both."""
+    return _bytes(_number(ids) & _number(others), min(len(ids), len(others)))
+
+
+def without(ids: bytes, others: bytes) -> bytes:
+    """The ids that are not among the others."""
+    return _bytes(_number(ids) & ~_number(others), len(ids))
+
+
+def _number(ids: bytes) -> int:
+    return int.from_bytes(ids, "little")
+
+
+def _bytes(number: int, length: int) -> bytes:
+    return number.to_bytes(length, "little")
 
 
 def _opens(rule: Rule) -> bool:
@@ -68,7 +113,3 @@ def _opens(rule: Rule) -> bool:
         and "pull" in INCLUDES.get(rule.action, ())
         and not patterns.depends_on_subject(rule.resource_name)
     )
-
-
-def _names(rules: Iterable[Rule]) -> Callable[[str], bool]:
-    return patterns.matcher(frozenset(rule.resource_name for rule in rules))

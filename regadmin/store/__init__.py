@@ -12,6 +12,7 @@ from regadmin.store.overview import OverviewStore
 from regadmin.store.repositories import RepositoryStore
 from regadmin.store.rules import RuleStore
 from regadmin.store.sessions import SessionStore
+from regadmin.store.shared import SharedFindings
 from regadmin.store.sync_runs import SyncRunStore
 from regadmin.store.users import UserStore
 
@@ -32,6 +33,7 @@ class Store:
         self.activity = ActivityStore(self.database)
         self.sync_runs = SyncRunStore(self.database)
         self.overview = OverviewStore(self.database)
+        self.findings = SharedFindings(self.database)
 
     def revision(self) -> int:
         """A number that moves with every change of users, groups and rules, whichever process makes it."""

@@ -70,8 +70,14 @@ def _check(source: Path) -> None:
 def _outrun(upgraded: Database, path: Path) -> None:
     """Answers that are remembered are keyed by the revision: that of the restored store must be a new one."""
     with closing(Database(path)) as present:
-        number = present.one("SELECT number FROM revision")[0]
-    upgraded.execute("UPDATE revision SET number = max(number, ?) + 1", (number,))
+        numbers = tuple(present.one("SELECT number, arrivals, departures FROM revision"))
+    upgraded.execute(
+        """
+        UPDATE revision SET number = max(number, ?) + 1, arrivals = max(arrivals, ?) + 1,
+          departures = max(departures, ?) + 1
+        """,
+        numbers,
+    )
 
 
 def _copy(source: Path, target: Path) -> None:

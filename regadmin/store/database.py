@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from regadmin.errors import Misconfigured
+from regadmin.store import trigrams
 from regadmin.store.natural import natural_key
 
 CHECKED_BYTES = 200_000_000
@@ -31,9 +32,14 @@ class Database:
         self._is_reader = is_reader
         self._local = threading.local()
         self._open()
+        self._has_trigrams = trigrams.is_indexed(self.connection) and trigrams.can_index(self.connection)
 
     def now(self) -> int:
         return int(self._clock())
+
+    def phrase(self, text: str | None) -> str | None:
+        """What the trigram indexes find the text by; None if it must be looked for by reading."""
+        return trigrams.phrase(text) if text and self._has_trigrams else None
 
     def execute(self, sql: str, parameters: dict | tuple = ()) -> sqlite3.Cursor:
         return self.connection.execute(sql, parameters)
@@ -144,6 +150,7 @@ class Database:
             for script in scripts[version:]:
                 self._run_script(script.read_text("utf-8"))
             self.execute(f"PRAGMA user_version = {len(scripts)}")
+            trigrams.prepare(self.connection)
 
     def _run_script(self, text: str) -> None:
         statement = ""

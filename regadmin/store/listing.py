@@ -1,7 +1,7 @@
 """What lists have in common: a page of rows, in an allowed order, and how many there are in all."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from regadmin.entities import Page
 from regadmin.errors import Malformed
@@ -41,16 +41,30 @@ def fetch(
     return Page([entity(row) for row in rows], total, listing.offset)
 
 
-def order_by(orders: Mapping[str, str], listing: Listing) -> str:
-    """The clause for the wanted order. Raises Malformed for one that is not allowed."""
+def order_by(orders: Mapping[str, str | tuple[str, ...]], listing: Listing) -> str:
+    """The clause for the wanted order. Raises Malformed for one that is not allowed.
+
+    What is alike goes by the first column of the list, in the same direction: an index serves both directions then.
+    """
     if listing.sort and listing.sort not in orders:
         raise Malformed(
             Message(
                 "cannot sort by %(sort)s; there are %(choices)s", sort=repr(listing.sort), choices=", ".join(orders)
             )
         )
+    direction = " DESC" if listing.descending else " ASC"
     column = orders[listing.sort or next(iter(orders))]
-    return " ORDER BY " + column + (" DESC" if listing.descending else " ASC") + ", 1"
+    columns = (*(column if isinstance(column, tuple) else (column,)), "1")
+    return " ORDER BY " + ", ".join(each + direction for each in columns)
+
+
+def from_nearer_end(listing: Listing, total: int) -> Listing:
+    """The same rows backwards if the end is nearer: what is passed over has to be read, too."""
+    if listing.limit is None or 2 * listing.offset < total:
+        return listing
+    count = max(min(listing.limit, total - listing.offset), 0)
+    offset = total - listing.offset - count
+    return replace(listing, descending=not listing.descending, offset=max(offset, 0), limit=count)
 
 
 def bounds(listing: Listing) -> dict:

@@ -7,14 +7,6 @@ import json
 from regadmin.entities import Counts, RepositoryStorage, Storage
 from regadmin.store.database import Database
 
-_CONTENT = """
-WITH content AS MATERIALIZED (
-  SELECT DISTINCT m.repository_id, b.blob_id FROM manifest_blobs b JOIN manifests m ON m.id = b.manifest_id)
-"""
-_AMONG = "SELECT blob_id FROM content WHERE repository_id IN (SELECT value FROM json_each(:largest))"
-_NOT_AMONG = "SELECT blob_id FROM content WHERE repository_id NOT IN (SELECT value FROM json_each(:largest))"
-
-
 class OverviewStore:
     def __init__(self, database: Database):
         self._database = database
@@ -33,34 +25,38 @@ class OverviewStore:
         )
         return Counts(**dict(row))
 
+    def is_small(self, most: int) -> bool:
+        """Whether there are not more blobs than that."""
+        return self._database.one("SELECT 1 FROM blobs LIMIT 1 OFFSET ?", (most,)) is None
+
     def storage(self, largest: int) -> Storage:
-        """What is stored, with that many of the largest repositories. Reads all that is known of the content."""
+        """What is stored, with that many of the largest repositories, of which it reads the content."""
         rows = self._database.all(
-            _CONTENT
-            + """
-            , users AS (SELECT blob_id, count(*) AS number FROM content GROUP BY blob_id)
-            SELECT r.id, r.name, r.size AS sum, sum(b.size) AS stored,
-              sum(CASE WHEN users.number > 1 THEN b.size ELSE 0 END) AS shared
-            FROM content c JOIN users ON users.blob_id = c.blob_id JOIN blobs b ON b.id = c.blob_id
-            JOIN repositories r ON r.id = c.repository_id
-            GROUP BY r.id ORDER BY stored DESC, r.name LIMIT ?
+            """
+            SELECT id, name, size AS sum, stored, shared FROM repositories WHERE stored > 0
+            ORDER BY stored DESC, name LIMIT ?
             """,
             (largest,),
         )
         totals = self._database.one(
-            _CONTENT
-            + f"""
-            SELECT
-              (SELECT count(*) FROM repositories) - json_array_length(:largest) AS others,
+            """
+            WITH largest (id) AS (SELECT value FROM json_each(:largest)),
+            theirs AS (
+              SELECT b.size, b.holders, count(*) AS among FROM largest CROSS JOIN holdings h ON h.repository_id = largest.id
+              CROSS JOIN blobs b ON b.id = h.blob_id GROUP BY b.id),
+            known AS (
+              SELECT COALESCE(sum(size), 0) AS stored,
+                COALESCE(sum(size) FILTER (WHERE holders > among), 0) AS also_elsewhere FROM theirs),
+            whole AS (
+              SELECT COALESCE(sum(size), 0) AS stored, COALESCE(sum(size) FILTER (WHERE holders > 1), 0) AS shared
+              FROM blobs WHERE holders > 0)
+            SELECT (SELECT count(*) FROM repositories) - json_array_length(:largest) AS others,
               (SELECT COALESCE(sum(size), 0) FROM repositories) AS sum,
               (SELECT COALESCE(sum(size), 0) FROM repositories
-               WHERE id NOT IN (SELECT value FROM json_each(:largest))) AS others_sum,
-              (SELECT COALESCE(sum(size), 0) FROM blobs WHERE id IN (SELECT blob_id FROM content)) AS stored,
-              (SELECT COALESCE(sum(size), 0) FROM blobs WHERE id IN ({_NOT_AMONG})) AS others_stored,
-              (SELECT COALESCE(sum(size), 0) FROM blobs WHERE id IN ({_NOT_AMONG})
-               AND id IN ({_AMONG})) AS others_shared,
-              (SELECT COALESCE(sum(size), 0) FROM blobs WHERE id IN (
-                 SELECT blob_id FROM content GROUP BY blob_id HAVING count(*) > 1)) AS shared
+               WHERE id NOT IN (SELECT id FROM largest)) AS others_sum,
+              whole.stored, whole.shared, whole.stored - known.stored + known.also_elsewhere AS others_stored,
+              known.also_elsewhere AS others_shared
+            FROM whole, known
             """,
             {"largest": json.dumps([row["id"] for row in rows])},
         )

@@ -267,7 +267,7 @@ class RepositoryStore(RepositoryReader):
             row = self._database.one(
                 """
                 INSERT INTO blobs (digest, size) VALUES (?, ?)
-                ON CONFLICT (digest) DO UPDATE SET size = excluded.size RETURNING id
+                ON CONFLICT (digest) DO UPDATE SET digest = excluded.digest RETURNING id
                 """,
                 (blob.digest, blob.size),
             )

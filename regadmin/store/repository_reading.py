@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
+from operator import and_
 
 from regadmin.entities import Page, Repository, Tag
 from regadmin.store.database import Database, like
-from regadmin.store.listing import LIMIT, Listing, bounds, fetch, order_by
+from regadmin.store.listing import LIMIT, Listing, bounds, from_nearer_end, order_by
 
 _REPOSITORY = """
 SELECT r.id, r.name, r.tag_count, r.attached_count, r.size, r.pull_count, r.last_pulled_at, r.last_pushed_at,
@@ -21,12 +22,22 @@ _REPOSITORY_CONDITIONS = {
     "ids": "r.id IN (SELECT value FROM json_each(:ids))",
     "name": "r.name = :name",
     "namespace": "r.name >= :namespace || '/' AND r.name < :namespace || '0'",
-    # By this index alone, which holds all that is asked: SQLite would choose another and read the rows as well.
-    "tag": r"""EXISTS (SELECT 1 FROM tags t INDEXED BY tags_by_sort_key
-                       WHERE t.repository_id = r.id AND t.is_attached = 0 AND t.name LIKE :tag ESCAPE '\')""",
     "not_pulled_since": "COALESCE(r.last_pulled_at, 0) < :not_pulled_since",
-    "visible": "is_visible(r.name)",
+    "visible": "is_visible(r.id)",
 }
+# By this index alone, which holds all that is asked: SQLite would choose another and read the rows as well.
+_HOLDING_TEXT = r"""
+SELECT repository_id FROM tags INDEXED BY tags_by_sort_key
+WHERE is_attached = 0 AND name LIKE :text ESCAPE '\' GROUP BY repository_id
+"""
+_HOLDING_PHRASE = """
+SELECT t.repository_id FROM tag_text f CROSS JOIN tags t ON t.id = f.rowid
+WHERE f.tag_text MATCH :phrase AND t.is_attached = 0
+"""
+_COUNT_PHRASE = "SELECT count(*) FROM (SELECT 1 FROM tag_text WHERE tag_text MATCH :phrase LIMIT :most)"
+_RARE = 20_000
+"""Of more tags to look up than that, reading the names of all tags is quicker."""
+
 _REPOSITORY_ORDERS = {
     "name": "r.name",
     "id": "r.id",
@@ -39,42 +50,55 @@ _TAG = """
 SELECT t.id, r.name AS repository, t.name, m.digest, m.config_digest, m.media_type, m.kind, m.size,
        m.platforms, t.pull_count, t.last_pulled_at, t.pushed_at, t.pushed_by, m.created_at, t.updated_at
 """
-_TAG_ORDERED = """
-FROM tags t LEFT JOIN repositories r ON r.id = t.repository_id LEFT JOIN manifests m ON m.id = t.manifest_id
-"""
-"""What a page of tags is cut from. SQLite leaves out the tables that the order does not speak of, if joined LEFT."""
+_TAG_TABLES = {
+    "repository_name": "repositories r CROSS JOIN tags t ON t.repository_id = r.id",
+    "digest": "manifests m CROSS JOIN tags t ON t.manifest_id = m.id",
+}
+"""What a page of tags is cut from if the tags alone do not know its order: first what does."""
 
 _TAG_CONDITIONS = {
     "q": r"""(t.name LIKE :q ESCAPE '\'
               OR t.repository_id IN (SELECT id FROM repositories WHERE name LIKE :q ESCAPE '\'))""",
     "ids": "t.id IN (SELECT value FROM json_each(:ids))",
     "repository": "t.repository_id = (SELECT id FROM repositories WHERE name = :repository)",
-    "name": "t.name = :name",
+    "name": "t.sort_key = natural_key(:name) AND t.name = :name",
     "digest": "t.manifest_id IN (SELECT id FROM manifests WHERE digest = :digest)",
     "attached": "t.is_attached = :attached",
-    "visible": "t.repository_id IN (SELECT id FROM repositories WHERE is_visible(name))",
+    "visible": "is_visible(t.repository_id)",
 }
 _TAG_ORDERS = {
-    "name": "t.sort_key",
+    "name": ("t.sort_key", "t.repository_id"),
     "id": "t.id",
-    "repository_name": "r.name",
+    "repository_name": ("r.name", "t.name"),
     "digest": "m.digest",
-    "size": "m.size",
-    "pulls": "t.pull_count",
+    "size": ("t.size", "t.repository_id"),
+    "pulls": ("t.pull_count", "t.repository_id"),
     "pushed": "t.pushed_at",
-    "created": "m.created_at",
-    "timestamp": "t.updated_at",
+    "created": "t.created_at",
+    "timestamp": ("t.updated_at", "t.repository_id"),
 }
 _TAG_HOLDS = r"t.name LIKE :q ESCAPE '\'"
-_NAMESPACE = "substr(r.name, 1, instr(r.name, '/') - 1)"
-_NAMESPACE_CONDITIONS = {
-    "holds": _NAMESPACE + r" LIKE :holds ESCAPE '\'",
-    "visible": _REPOSITORY_CONDITIONS["visible"],
-}
+_TAG_HOLDS_PHRASE = r"""(t.id IN (SELECT rowid FROM tag_text WHERE tag_text MATCH :phrase)
+                        OR t.repository_id IN (SELECT id FROM repositories WHERE name LIKE :q ESCAPE '\'))"""
+_TAG_FOUND = r"""t.id IN (SELECT t.id FROM tags t INDEXED BY tags_by_sort_key
+                 WHERE t.repository_id = (SELECT id FROM repositories WHERE name = :repository)
+                   AND t.is_attached = :attached AND t.name LIKE :q ESCAPE '\')"""
+_FEW = 1000
+"""Tags that are found first and put in order then; more of them are looked for in their order."""
+_NAMESPACES = r"""
+WITH RECURSIVE spaces (name) AS (
+  SELECT min(namespace) FROM repositories WHERE namespace > ''
+  UNION ALL
+  SELECT (SELECT min(r.namespace) FROM repositories r WHERE r.namespace > spaces.name) FROM spaces
+  WHERE spaces.name IS NOT NULL)
+SELECT name FROM spaces WHERE name IS NOT NULL AND (:holds IS NULL OR name LIKE :holds ESCAPE '\')
+"""
+"""From one to the next in the index: there are fewer of them than repositories, and a few are asked for."""
+
 _BATCH = 500
 
-Visible = Callable[[str], bool] | None
-"""Tells by its name whether a repository may be seen; None: all of them."""
+Visible = bytes | None
+"""1 at the id of each repository that may be seen; None: all of them. What it does not reach to may not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +135,18 @@ class RepositoryReader:
         """The filters are q, ids, name, namespace (the first segment of the name), tag (a part of a tag's name)
         and not_pulled_since (seconds).
         """
+        order = order_by(_REPOSITORY_ORDERS, listing)
         where, values = self._repositories_where(listing, visible)
-        return fetch(self._database, _REPOSITORY, where, _REPOSITORY_ORDERS, listing, values, _repository)
+        total = self._database.one("SELECT count(*) " + where, values)[0]
+        cut = from_nearer_end(listing, total)
+        rows = self._database.all(
+            f"""
+            WITH page AS (SELECT r.id {where} {order_by(_REPOSITORY_ORDERS, cut)} {LIMIT})
+            {_REPOSITORY} FROM page CROSS JOIN repositories r ON r.id = page.id {order}
+            """,
+            values | bounds(cut),
+        )
+        return Page([_repository(row) for row in rows], total, listing.offset)
 
     def each(self, listing: Listing, visible: Visible = None) -> Iterator[Repository]:
         """All repositories of the list, read as they are asked for. Raises Malformed, before the first one."""
@@ -124,31 +158,53 @@ class RepositoryReader:
         """The filters are q, ids, repository, name, digest and attached. `q` is looked for in the name of the
         tag and, without `repository`, also in that of the repository.
         """
-        values = self._values(listing, _TAG_CONDITIONS, visible)
-        conditions = _TAG_CONDITIONS | ({"q": _TAG_HOLDS} if "repository" in values else {})
-        where = _where(conditions, values)
         order = order_by(_TAG_ORDERS, listing)
-        total = self._database.one(f"SELECT count(*) FROM tags t {where}", values)[0]
+        values = self._values(listing, _TAG_CONDITIONS, visible)
+        where, total = self._tags_where(values)
+        cut = from_nearer_end(listing, total)
+        table = _TAG_TABLES.get(listing.sort, "tags t")
         rows = self._database.all(
             f"""
-            WITH page AS (SELECT t.id {_TAG_ORDERED} {where} {order} {LIMIT})
-            {_TAG} FROM page JOIN tags t ON t.id = page.id
+            WITH page AS (SELECT t.id FROM {table} {where} {order_by(_TAG_ORDERS, cut)} {LIMIT})
+            {_TAG} FROM page CROSS JOIN tags t ON t.id = page.id
             JOIN repositories r ON r.id = t.repository_id JOIN manifests m ON m.id = t.manifest_id {order}
             """,
-            values | bounds(listing),
+            values | bounds(cut),
         )
         return Page([_tag(row) for row in rows], total, listing.offset)
 
     def namespaces(self, text: str, limit: int, visible: Visible = None) -> list[str]:
         """The first segments of the names, those that hold the text, in order."""
-        listing = Listing(filters={"holds": text})
-        values = self._values(listing, _NAMESPACE_CONDITIONS, visible)
-        where = _where(_NAMESPACE_CONDITIONS, values) + " AND instr(r.name, '/') > 0"
-        rows = self._database.all(
-            f"SELECT DISTINCT {_NAMESPACE} AS namespace FROM repositories r {where} ORDER BY 1 LIMIT :limit",
-            values | {"limit": limit},
-        )
-        return [row["namespace"] for row in rows]
+        sql, values = _NAMESPACES, {"holds": like(text), "limit": limit}
+        if visible is not None:
+            self._see(visible)
+            sql += "AND EXISTS (SELECT 1 FROM repositories r WHERE r.namespace = spaces.name AND is_visible(r.id))"
+        return [row["name"] for row in self._database.all(sql + " LIMIT :limit", values)]
+
+    def arrivals(self) -> tuple[int, int]:
+        """Two numbers: one moves when a repository comes, the other when one goes."""
+        return tuple(self._database.one("SELECT arrivals, departures FROM revision"))
+
+    def between(self, spans: Iterable[tuple[str, str]], born_after: int = 0) -> list[tuple[str, int]]:
+        """Names, in order, and ids of the repositories in these spans of names, without the spans' ends.
+
+        With `born_after` only those that came after the arrivals had that number.
+        """
+        spans = json.dumps(list(spans))
+        if born_after:
+            sql = """
+                SELECT r.name, r.id FROM repositories r WHERE r.born > :born AND EXISTS (
+                  SELECT 1 FROM json_each(:spans) s
+                  WHERE r.name >= json_extract(s.value, '$[0]') AND r.name < json_extract(s.value, '$[1]'))
+                ORDER BY 1
+                """
+        else:
+            sql = """
+                SELECT r.name, r.id FROM json_each(:spans) s CROSS JOIN repositories r
+                  ON r.name >= json_extract(s.value, '$[0]') AND r.name < json_extract(s.value, '$[1]')
+                ORDER BY 1
+                """
+        return [tuple(row) for row in self._database.all(sql, {"spans": spans, "born": born_after})]
 
     def tags_holding(self, text: str, repository_ids: Iterable[int], most: int) -> dict[int, TagNames]:
         """For each repository the newest versions among its tags whose names hold the text."""
@@ -224,6 +280,17 @@ class RepositoryReader:
         )
         return row["raw"] if row else None
 
+    def documents(self, tag_ids: Iterable[int]) -> dict[int, bytes]:
+        """The bytes of the manifests that these tags point to, by the tags' ids."""
+        rows = self._database.all(
+            """
+            SELECT t.id, d.raw FROM json_each(?) wanted CROSS JOIN tags t ON t.id = wanted.value
+            JOIN documents d ON d.manifest_id = t.manifest_id
+            """,
+            (json.dumps(list(tag_ids)),),
+        )
+        return {row["id"]: row["raw"] for row in rows}
+
     def config(self, repository: str, config_digest: str) -> bytes | None:
         """The bytes of an image configuration that one of the repository's manifests refers to."""
         row = self._database.one(
@@ -264,7 +331,7 @@ class RepositoryReader:
 
     def sharing(self, repository: str, digest: str, visible: Visible = None) -> dict[str, int]:
         """For each layer that other images hold as well, how many those are."""
-        self._database.connection.create_function("is_visible", 1, visible or bool)
+        self._see(visible or b"")
         rows = self._database.all(
             """
             SELECT b.digest, count(DISTINCT other.digest) AS images
@@ -272,7 +339,7 @@ class RepositoryReader:
             JOIN manifest_blobs theirs ON theirs.blob_id = mine.blob_id
             JOIN manifests other ON other.id = theirs.manifest_id AND other.digest <> :digest
             JOIN repositories r ON r.id = other.repository_id
-            WHERE mine.manifest_id = :id AND mine.position > 0 AND (:is_filtered = 0 OR is_visible(r.name))
+            WHERE mine.manifest_id = :id AND mine.position > 0 AND (:is_filtered = 0 OR is_visible(r.id))
             GROUP BY b.digest
             """,
             {"id": self._manifest_id(repository, digest), "digest": digest, "is_filtered": visible is not None},
@@ -308,24 +375,59 @@ class RepositoryReader:
     # Inner parts
 
     def _repositories_where(self, listing: Listing, visible: Visible) -> tuple[str, dict]:
+        text = listing.filters.get("tag")
+        if text:
+            holding = self._holding(text)
+            visible = holding if visible is None else bytes(map(and_, holding, visible))
         values = self._values(listing, _REPOSITORY_CONDITIONS, visible)
-        where = "FROM repositories r " + _where(_REPOSITORY_CONDITIONS, values)
-        if "tag" not in values:
-            return where, values
-        # Reading the tags costs most, so that it is done once, though a list is counted and read.
-        ids = [row["id"] for row in self._database.all("SELECT r.id " + where, values)]
-        return "FROM repositories r WHERE r.id IN (SELECT value FROM json_each(:ids))", {"ids": json.dumps(ids)}
+        return "FROM repositories r " + _where(_REPOSITORY_CONDITIONS, values), values
+
+    def _holding(self, text: str) -> bytes:
+        """1 at the id of each repository with a tag whose name holds the text: read once, though a list is counted
+        and read.
+        """
+        phrase = self._database.phrase(text)
+        is_rare = phrase and self._database.one(_COUNT_PHRASE, {"phrase": phrase, "most": _RARE})[0] < _RARE
+        sql = _HOLDING_PHRASE if is_rare else _HOLDING_TEXT
+        found = bytearray(self._database.one("SELECT COALESCE(max(id), 0) + 1 FROM repositories")[0])
+        for (row_id,) in self._database.all(sql, {"phrase": phrase, "text": like(text)}):
+            found[row_id] = 1
+        return bytes(found)
+
+    def _tags_where(self, values: dict) -> tuple[str, int]:
+        """The conditions for a list of tags, and how many there are. Completes the values."""
+        conditions = _TAG_CONDITIONS
+        if values.keys() == {"visible"}:
+            sql = "SELECT COALESCE(sum(tag_count + attached_count), 0) FROM repositories r WHERE is_visible(r.id)"
+            return _where(conditions, values), self._database.one(sql)[0]
+        if "q" in values and "repository" in values:
+            conditions = conditions | {"q": _TAG_HOLDS}
+        elif "phrase" in values:
+            conditions = conditions | {"q": _TAG_HOLDS_PHRASE}
+        asked = values.keys() - {"phrase"}
+        index = "INDEXED BY tags_by_sort_key" if asked == {"q", "repository", "attached"} else ""
+        where = _where(conditions, values)
+        total = self._database.one(f"SELECT count(*) FROM tags t {index} {where}", values)[0]
+        return _where({**conditions, "q": _TAG_FOUND} if index and total < _FEW else conditions, values), total
 
     def _values(self, listing: Listing, conditions: Mapping[str, str], visible: Visible) -> dict:
         """The values of the conditions that are wanted."""
         values = {name: listing.filters.get(name) for name in conditions}
-        values |= {name: like(values.get(name)) for name in ("q", "tag", "holds")}
+        values["q"] = like(values.get("q"))
         if values.get("ids") is not None:
             values["ids"] = json.dumps(values["ids"])
-        if visible:
-            self._database.connection.create_function("is_visible", 1, visible)
+        if visible is not None:
+            self._see(visible)
             values["visible"] = True
+        values["phrase"] = self._database.phrase(listing.filters.get("q"))
         return {name: value for name, value in values.items() if value is not None}
+
+    def _see(self, visible: bytes) -> None:
+        """Let statements of this thread ask for `is_visible(id)`."""
+        end = len(visible)
+        self._database.connection.create_function(
+            "is_visible", 1, lambda row_id: row_id < end and visible[row_id], deterministic=True
+        )
 
     def _batches(self, ids: list[int]) -> Iterator[Repository]:
         for start in range(0, len(ids), _BATCH):
@@ -363,7 +465,7 @@ class RepositoryReader:
 
 def _where(conditions: Mapping[str, str], values: Mapping) -> str:
     """What is not asked for is left out: a condition that is always true would keep an index from being used."""
-    return "WHERE " + " AND ".join(["true", *(conditions[name] for name in values)])
+    return "WHERE " + " AND ".join(["true", *(conditions[name] for name in values if name in conditions)])
 
 
 def _repository(row: sqlite3.Row) -> Repository:

@@ -73,14 +73,11 @@ class RuleStore:
         columns = f"{_COLUMNS}, {_OWNER} AS owner"
         return fetch(self._database, columns, _WHERE, _ORDERS, listing, _parameters(listing), _owned)
 
-    def repository_names(self, among: list[str] | None = None) -> list[str]:
-        """The names in the index, in order, that rules are held against; with `among`, those of these."""
+    def repository_names(self, text: str, limit: int) -> list[str]:
+        """The first names in the index that hold the text."""
         rows = self._database.all(
-            """
-            SELECT name FROM repositories
-            WHERE :among IS NULL OR name IN (SELECT value FROM json_each(:among)) ORDER BY name
-            """,
-            {"among": None if among is None else json.dumps(among)},
+            r"SELECT name FROM repositories WHERE name LIKE :text ESCAPE '\' ORDER BY name LIMIT :limit",
+            {"text": like(text) or "%", "limit": limit},
         )
         return [row["name"] for row in rows]
 

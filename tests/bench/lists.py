@@ -43,7 +43,10 @@ def _fill_repository(store: Store, chance: random.Random, repository_id: int, na
     pushed = [_NOW - chance.randrange(400 * _DAY) for _ in range(tags)]
     pulled = [_NOW - chance.randrange(400 * _DAY) for _ in range(tags)]
     add(
-        "INSERT INTO repositories VALUES (?, ?, 0, 0, ?, ?, ?, ?, 0)",
+        """
+        INSERT INTO repositories (id, name, pull_count, last_pulled_at, last_pushed_at, last_pushed_by)
+        VALUES (?, ?, ?, ?, ?, ?)
+        """,
         [(repository_id, name, sum(pulled) % 10_000, max(pulled, default=None), max(pushed, default=None), "alice")],
     )
     first = store.database.one("SELECT COALESCE(max(id), 0) FROM manifests")[0] + 1
@@ -149,6 +152,8 @@ def counted(store: Store) -> Iterator[list[str]]:
         yield statements
     finally:
         connection.set_trace_callback(None)
+        # The trigram indexes read their own tables by statements, as many as they need.
+        statements[:] = [sql for sql in statements if "'main'.'" not in sql and "data_version" not in sql]
 
 
 def visitor(app: App, login: str) -> Client:

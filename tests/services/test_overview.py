@@ -1,14 +1,16 @@
 """The state of the whole: counts, storage and what needs attention."""
 
 import json
+from random import Random
 
 import pytest
 
 from regadmin.app import App
-from regadmin.entities import Descriptor, Manifest, RepositoryStorage
+from regadmin.entities import Descriptor, Manifest, RepositoryStorage, Storage
 from regadmin.registry.references import digest_of
 from regadmin.services import overview
 from regadmin.services.overview import Concern, Kind, Overview
+from regadmin.store import Store
 
 
 @pytest.fixture
@@ -68,14 +70,53 @@ class TestStorage:
         put("app", "v1", {"a": 1})
         assert app.overview.storage().storage.stored == 1
 
-    def test_is_kept_for_a_while_when_it_is_dear(self, app, put, clock, monkeypatch):
-        monkeypatch.setattr(overview, "_CHEAP", 0)
-        first = app.overview.storage()
-        put("app", "v1", {"a": 1})
-        clock.pass_time(600)
-        assert app.overview.storage() == first
-        clock.pass_time(1)
-        assert app.overview.storage().storage.stored == 1
+    def test_of_much_is_that_of_the_background_work(self, app, put, clock, settings, monkeypatch):
+        monkeypatch.setattr(overview, "_SMALL", 0)
+        put("team/app", "v1", {"base": 100, "a": 1})
+        put("team/web", "v1", {"base": 100})
+        app.overview.measure()
+        put("team/app", "v2", {"b": 1000})
+        clock.pass_time(300)
+        measured = App(settings(), clock).overview.storage()
+        assert measured.at == clock.now - 300
+        assert measured.storage == Storage(
+            101,
+            100,
+            201,
+            (RepositoryStorage("team/app", 101, 100, 101), RepositoryStorage("team/web", 100, 100, 100)),
+            0,
+            RepositoryStorage("", 0, 0, 0),
+        )
+
+    def test_follows_whatever_comes_and_goes(self, app, put):
+        """The sums that are kept are those that counting everything finds."""
+        repositories, chance = app.store.repositories, Random(3)
+        for step in range(120):
+            name, tag = f"team/{chance.randrange(4)}", f"v{chance.randrange(3)}"
+            digest = repositories.tag_digest(name, tag)
+            if digest and chance.random() < 0.4:
+                repositories.remove_manifest(name, digest)
+            else:
+                put(name, tag, {layer: ord(layer) for layer in chance.sample("abcdefgh", 3)})
+            assert sums_kept(app.store) == sums_counted(app.store), step
+
+
+def sums_kept(store: Store) -> list[tuple]:
+    return [tuple(row) for row in store.database.all("SELECT name, stored, shared FROM repositories ORDER BY name")]
+
+
+def sums_counted(store: Store) -> list[tuple]:
+    rows = store.database.all(
+        """
+        WITH content AS (
+          SELECT DISTINCT m.repository_id, b.blob_id FROM manifest_blobs b JOIN manifests m ON m.id = b.manifest_id),
+        users AS (SELECT blob_id, count(*) AS number FROM content GROUP BY blob_id)
+        SELECT r.name, sum(b.size), sum(CASE WHEN users.number > 1 THEN b.size ELSE 0 END)
+        FROM content c JOIN users ON users.blob_id = c.blob_id JOIN blobs b ON b.id = c.blob_id
+        JOIN repositories r ON r.id = c.repository_id GROUP BY r.id ORDER BY r.name
+        """
+    )
+    return [tuple(row) for row in rows]
 
 
 class TestConcerns:

@@ -12,6 +12,7 @@ from regadmin.entities import Role, User
 from regadmin.errors import Error, Misconfigured
 from regadmin.store import Store
 from regadmin.store.backup import back_up, restore
+from tests.store.test_migrations import old_file
 
 
 @pytest.fixture
@@ -131,14 +132,13 @@ def test_a_damaged_backup_is_refused(store, path, target):
 
 
 def test_a_store_of_an_older_version_is_kept_aside_before_it_is_migrated(store, path):
-    add(store, "alice")
+    version = store.database.one("PRAGMA user_version")[0]
     store.close()
-    with sqlite3.connect(path) as connection:
-        connection.execute("DROP TABLE revision")
-        for trigger in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
-            connection.execute(f"DROP TRIGGER IF EXISTS {trigger[0]}")
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        connection.execute(f"PRAGMA user_version = {version - 1}")
+    path.unlink()
+    connection = old_file(path, version - 1)
+    connection.execute(
+        "INSERT INTO users (login, name, password_hash, role, created_at) VALUES ('alice', '', '', 'user', 0)"
+    )
     connection.close()
     assert logins(path) == ["alice"]
     aside = path.with_name(f"{path.name}.version-{version - 1}")

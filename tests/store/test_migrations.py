@@ -6,6 +6,7 @@ from pathlib import Path
 
 from regadmin.store import Store
 from regadmin.store.listing import Listing
+from regadmin.store.natural import natural_key
 
 DIGEST = "sha256:" + "b" * 64
 
@@ -13,6 +14,7 @@ DIGEST = "sha256:" + "b" * 64
 def old_file(path: Path, version: int) -> sqlite3.Connection:
     """A file as the migrations up to this version left it."""
     connection = sqlite3.connect(path, isolation_level=None)
+    connection.create_function("natural_key", 1, natural_key, deterministic=True)
     scripts = sorted(p for p in files("regadmin.store.migrations").iterdir() if p.name.endswith(".sql"))
     for script in scripts[:version]:
         connection.executescript(script.read_text("utf-8"))

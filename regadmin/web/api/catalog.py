@@ -57,7 +57,8 @@ class CatalogApi:
         user = identity().user
         if grouping == "none":
             page = self._repositories.list_tags(user, listing(_TAG_SORTS, _TAG_FILTERS))
-            return list_answer(page, "catalog", self._tag_row)
+            documents = self._repositories.documents(page.rows)
+            return list_answer(page, "catalog", lambda tag: _tag_row(tag, documents.get(tag.id, b"")))
         wanted = listing(_REPOSITORY_SORTS, _REPOSITORY_FILTERS)
         if not wanted.sort:
             wanted = replace(wanted, sort="id")
@@ -90,21 +91,22 @@ class CatalogApi:
         run = self._synchronisation.start(identity().user.login)
         return done("synchronisation started", run.id, _run_row(run), status=202)
 
-    def _tag_row(self, tag: Tag) -> dict:
-        return {
-            "id": tag.id,
-            "repository_name": tag.repository,
-            "tag": tag.name,
-            "digest": tag.digest,
-            "config_digest": tag.config_digest,
-            "size": tag.size,
-            "pull_counter": tag.pull_count,
-            "timestamp": tag.updated_at,
-            "raw": self._repositories.document(tag.repository, tag.digest).decode(errors="replace"),
-            "media_type": tag.media_type,
-            "platforms": list(tag.platforms),
-            "pushed_by": tag.pushed_by,
-        }
+
+def _tag_row(tag: Tag, raw: bytes) -> dict:
+    return {
+        "id": tag.id,
+        "repository_name": tag.repository,
+        "tag": tag.name,
+        "digest": tag.digest,
+        "config_digest": tag.config_digest,
+        "size": tag.size,
+        "pull_counter": tag.pull_count,
+        "timestamp": tag.updated_at,
+        "raw": raw.decode(errors="replace"),
+        "media_type": tag.media_type,
+        "platforms": list(tag.platforms),
+        "pushed_by": tag.pushed_by,
+    }
 
 
 def _repository_row(repository: Repository) -> dict:

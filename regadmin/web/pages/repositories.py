@@ -11,8 +11,9 @@ from regadmin.errors import Error, Forbidden, Invalid, Malformed, NotFound
 from regadmin.messages import Message
 from regadmin.services.activities import Activities
 from regadmin.services.deletions import Deletions, Outcome, Plan
-from regadmin.services.repositories import OPENNESS, Listed, Repositories
+from regadmin.services.repositories import Listed, Repositories
 from regadmin.services.rules import Rules
+from regadmin.services.sight import OPENNESS
 from regadmin.store.listing import Listing
 from regadmin.web import inputs
 from regadmin.web.guards import identity
