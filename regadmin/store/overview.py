@@ -7,6 +7,7 @@ import json
 from regadmin.entities import Counts, RepositoryStorage, Storage
 from regadmin.store.database import Database
 
+
 class OverviewStore:
     def __init__(self, database: Database):
         self._database = database
@@ -42,7 +43,8 @@ class OverviewStore:
             """
             WITH largest (id) AS (SELECT value FROM json_each(:largest)),
             theirs AS (
-              SELECT b.size, b.holders, count(*) AS among FROM largest CROSS JOIN holdings h ON h.repository_id = largest.id
+              SELECT b.size, b.holders, count(*) AS among
+              FROM largest CROSS JOIN holdings h ON h.repository_id = largest.id
               CROSS JOIN blobs b ON b.id = h.blob_id GROUP BY b.id),
             known AS (
               SELECT COALESCE(sum(size), 0) AS stored,
