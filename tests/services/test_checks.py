@@ -76,6 +76,17 @@ def test_all_have_a_stable_name_and_speak_in_sentences(app):
         assert not result.remedy or isinstance(result.remedy, Message)
 
 
+def test_what_one_process_found_is_known_to_all_and_what_a_visitor_found_is_not(app, settings, clock):
+    port = app._settings["registry.port"]
+    app.checks.look()
+    other = App(settings(registry__port=port), clock)
+    assert {result.state for result in other.checks.known() if result.name in ASKING} == {State.OPEN}
+    found = app.checks.run()
+    known = other.checks.known()
+    assert known == found
+    assert all(isinstance(result.says, Message) for result in known)
+
+
 def test_a_registry_that_is_not_there_leaves_the_rest_open(app):
     found = results(app)
     assert found["registry"].state is State.BAD

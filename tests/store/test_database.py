@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from regadmin.errors import Misconfigured
+from regadmin.store import trigrams
+from regadmin.store.activity import ActivityStore
 from regadmin.store.database import Database, like
+from regadmin.store.listing import Listing
 
 
 @pytest.fixture
@@ -209,3 +212,18 @@ def test_no_text_is_no_condition(text):
 def test_a_text_of_any_length_can_be_searched_for(database):
     for text in ("x" * 60_000, "%" * 60_000, "語" * 60_000):
         assert database.all("SELECT 1 FROM groups WHERE name LIKE ? ESCAPE '\\'", (like(text),)) == []
+
+
+def test_a_sqlite_without_trigram_indexes_searches_by_reading_until_another_builds_them_anew(path, monkeypatch):
+    def objects(text: str) -> list[str]:
+        rows = ActivityStore(Database(path)).list(Listing(limit=5, filters={"q": text})).rows
+        return [row.object for row in rows]
+
+    ActivityStore(Database(path)).add("push", "alice", "team/one:v1")
+    with monkeypatch.context() as patch:
+        patch.setattr(trigrams, "can_index", lambda connection: False)
+        ActivityStore(Database(path)).add("push", "alice", "team/two:v1")
+        assert objects("team/t") == ["team/two:v1"]
+    assert objects("team/t") == ["team/two:v1"]
+    assert objects("EAM/O") == ["team/one:v1"]
+    assert objects('"') == objects('te"am') == []
