@@ -1,13 +1,20 @@
 """One request to the registry: its connection, its bounds, and each way to fail told in the error tree."""
 
-import queue
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from http.cookiejar import DefaultCookiePolicy
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
+from urllib.parse import urljoin, urlsplit
 
-import requests
 import urllib3
+from requests import certs
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    EmptyPoolError,
+    HTTPError,
+    NewConnectionError,
+    ProtocolError,
+    SSLError,
+    TimeoutError,
+)
 
 from regadmin.errors import Error, Malformed, NotFound, RegistryRefused, RegistryUnavailable
 from regadmin.messages import Message
@@ -18,6 +25,7 @@ LIMIT = 4 << 20
 
 MAX_REDIRECTS = 5
 
+_REDIRECTIONS = (301, 302, 303, 307, 308)
 _FROM_PROXIES = (502, 503, 504)
 """With these a proxy says that the registry behind it does not answer."""
 
@@ -38,7 +46,10 @@ class Answer(NamedTuple):
 
 
 class Transport:
-    """Keeps up to `max_connections` sessions; each is used by one thread at a time."""
+    """Keeps up to `max_connections` connections; each is used by one thread at a time.
+
+    By urllib3, which costs a third of the time that `requests` takes around it, at thousands of requests a pass.
+    """
 
     def __init__(
         self,
@@ -52,15 +63,18 @@ class Transport:
         on_outcome: Callable[[bool], None],
     ):
         self.base_url = base_url.rstrip("/")
+        self._prefix = urlsplit(self.base_url).path
         self._authorize = authorize
-        self._verify = verify
-        self._timeout = timeout
-        self._user_agent = user_agent
+        self._connect_seconds, self._read_seconds = timeout
+        self._timeout = urllib3.Timeout(connect=self._connect_seconds, read=self._read_seconds)
+        # Not compressed, so that the bound on the body is one on what is sent too.
+        self._headers = {"User-Agent": user_agent, "Accept-Encoding": "identity"}
         self._on_outcome = on_outcome
-        # The last session given back is the next one used: the others stay unmade, or get old and close.
-        self._sessions: queue.LifoQueue[requests.Session | None] = queue.LifoQueue()
-        for _ in range(max_connections):
-            self._sessions.put(None)
+        self._max_connections = max_connections
+        self._tls = {"cert_reqs": "CERT_NONE"}
+        if verify:
+            self._tls = {"cert_reqs": "CERT_REQUIRED", "ca_certs": certs.where() if verify is True else verify}
+        self._connections = self._new_connections()
 
     def ask(
         self,
@@ -97,37 +111,74 @@ class Transport:
 
     def close(self) -> None:
         """Close the connections that are not in use at this moment."""
-        idle = []
-        with suppress(queue.Empty):
-            while True:
-                idle.append(self._sessions.get_nowait())
-        for session in idle:
-            if session:
-                session.close()
-            self._sessions.put(None)
+        self._connections.close()
+        self._connections = self._new_connections()
+
+    def _new_connections(self) -> urllib3.HTTPConnectionPool:
+        # Neither the proxies nor the netrc file of whoever starts the server: they would get our credentials.
+        return urllib3.connection_from_url(
+            self.base_url, maxsize=self._max_connections, block=True, **self._tls_for(self.base_url)
+        )
+
+    def _tls_for(self, url: str) -> dict[str, str]:
+        return self._tls if urlsplit(url).scheme == "https" else {}
 
     def _exchange(self, method, path, headers, data, limit, follow) -> Answer:
-        with self._session() as session:
-            try:
-                with session.request(
-                    method,
-                    self.base_url + path,
-                    headers=headers,
-                    data=data,
-                    timeout=self._timeout,
-                    allow_redirects=follow,
-                    stream=True,
-                ) as response:
-                    self._on_outcome(response.status_code not in _FROM_PROXIES)
-                    body = self._read(response, limit)
-            except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
-                self._on_outcome(False)
-                raise self._plainly(error) from error
-        return Answer(response.status_code, response.headers, body, bool(response.history))
+        try:
+            answer = self._receive(self._connections, method, self._prefix + path, headers, data, limit)
+            self._on_outcome(answer.status not in _FROM_PROXIES)
+            return self._follow(answer, self.base_url + path, headers, limit) if follow else answer
+        except EmptyPoolError:
+            raise self.unavailable(
+                "the registry at %(registry)s is busy: all our connections to it are in use"
+            ) from None
+        except (HTTPError, OSError, UnicodeError) as error:
+            self._on_outcome(False)
+            raise self._plainly(error) from error
 
-    def _read(self, response: requests.Response, limit: int) -> bytes:
+    def _receive(self, connections: urllib3.HTTPConnectionPool, method, target, headers, data, limit) -> Answer:
+        response = connections.urlopen(
+            method,
+            target,
+            body=data,
+            headers={**self._headers, **headers},
+            timeout=self._timeout,
+            pool_timeout=self._connect_seconds + self._read_seconds,
+            retries=False,
+            redirect=False,
+            preload_content=False,
+            decode_content=False,
+        )
+        try:
+            return Answer(response.status, response.headers, self._read(response, limit))
+        except BaseException:
+            # What is left of the body must not be read as the next answer.
+            response.close()
+            raise
+        finally:
+            response.release_conn()
+
+    def _follow(self, answer: Answer, url: str, headers: Mapping[str, str], limit: int) -> Answer:
+        """Where the answer leads, by connections of its own. Our credentials stay with the registry."""
+        followed = 0
+        while answer.status in _REDIRECTIONS and answer.headers.get("Location"):
+            followed += 1
+            if followed > MAX_REDIRECTS:
+                raise self.unavailable("the registry at %(registry)s redirects in circles")
+            url = urljoin(url, answer.headers["Location"])
+            place = urlsplit(url)
+            if place.scheme not in ("http", "https"):
+                return answer
+            if place[:2] != urlsplit(self.base_url)[:2]:
+                headers = {name: value for name, value in headers.items() if name != "Authorization"}
+            target = (place.path or "/") + (f"?{place.query}" if place.query else "")
+            with urllib3.connection_from_url(url, maxsize=1, **self._tls_for(url)) as connections:
+                answer = self._receive(connections, "GET", target, headers, None, limit)
+        return answer._replace(was_redirected=bool(followed))
+
+    def _read(self, response: urllib3.BaseHTTPResponse, limit: int) -> bytes:
         body = bytearray()
-        for part in response.iter_content(1 << 16):
+        while part := response.read(1 << 16):
             body += part
             if len(body) > limit:
                 raise self.unavailable(
@@ -135,56 +186,26 @@ class Transport:
                 )
         return bytes(body)
 
-    @contextmanager
-    def _session(self) -> Iterator[requests.Session]:
-        try:
-            session = self._sessions.get(timeout=sum(self._timeout))
-        except queue.Empty:
-            raise self.unavailable(
-                "the registry at %(registry)s is busy: all our connections to it are in use"
-            ) from None
-        try:
-            session = session or self._new_session()
-            yield session
-        finally:
-            self._sessions.put(session)
-
-    def _new_session(self) -> requests.Session:
-        session = requests.Session()
-        # Neither the proxies nor the netrc file of whoever starts the server: they would get our credentials.
-        session.trust_env = False
-        session.verify = self._verify
-        session.max_redirects = MAX_REDIRECTS
-        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        # Not compressed, so that the bound on the body is one on what is sent too.
-        session.headers = {"User-Agent": self._user_agent, "Accept-Encoding": "identity"}
-        adapter = requests.adapters.HTTPAdapter(pool_connections=2, pool_maxsize=1)
-        session.mount("http://", adapter)
-        session.mount("https://", adapter)
-        return session
-
     def _plainly(self, error: Exception) -> RegistryUnavailable:
-        connect, read = self._timeout
         reason = _reason(error)
-        if isinstance(error, requests.exceptions.SSLError):
+        if isinstance(error, SSLError):
             return self.unavailable(
                 "the registry at %(registry)s has a certificate or a TLS that is not accepted: %(reason)s",
                 reason=reason,
             )
-        if isinstance(error, requests.ConnectTimeout):
-            return self.unavailable(
-                "the registry at %(registry)s did not take a connection within %(limit)s seconds", limit=f"{connect:g}"
-            )
-        if isinstance(error, requests.Timeout) or "timed out" in str(error):
-            return self.unavailable(
-                "the registry at %(registry)s did not answer within %(limit)s seconds", limit=f"{read:g}"
-            )
-        if isinstance(error, requests.TooManyRedirects):
-            return self.unavailable("the registry at %(registry)s redirects in circles")
-        if isinstance(error.args[0] if error.args else None, urllib3.exceptions.ProtocolError):
-            return self.unavailable("the registry at %(registry)s broke off: %(reason)s", reason=reason)
-        if isinstance(error, requests.ConnectionError):
+        if isinstance(error, NewConnectionError):
             return self.unavailable("the registry at %(registry)s cannot be reached: %(reason)s", reason=reason)
+        if isinstance(error, ConnectTimeoutError):
+            return self.unavailable(
+                "the registry at %(registry)s did not take a connection within %(limit)s seconds",
+                limit=f"{self._connect_seconds:g}",
+            )
+        if isinstance(error, TimeoutError) or "timed out" in str(error):
+            return self.unavailable(
+                "the registry at %(registry)s did not answer within %(limit)s seconds", limit=f"{self._read_seconds:g}"
+            )
+        if isinstance(error, (ProtocolError, OSError)):
+            return self.unavailable("the registry at %(registry)s broke off: %(reason)s", reason=reason)
         if isinstance(error, ValueError):
             return self.unavailable("the registry at %(registry)s cannot be asked: %(reason)s", reason=reason)
         return self.unavailable(

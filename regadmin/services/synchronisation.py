@@ -6,30 +6,28 @@ import logging
 import sqlite3
 import threading
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from operator import itemgetter
 
 from regadmin.entities import Page, SyncRun
 from regadmin.errors import Conflict, Error, Malformed, RegistryUnavailable
 from regadmin.messages import Message
 from regadmin.registry.client import RegistryClient
-from regadmin.services.indexing import Indexer
+from regadmin.services.indexing import Fetched, Indexer, Question, ahead
 from regadmin.store import Store
 from regadmin.store.listing import Listing
 from regadmin.store.sync_runs import MAX_ERRORS
 
 log = logging.getLogger(__name__)
 
-STALE_AFTER = 120
-"""Seconds without a sign of life after which a run is taken for dead."""
-
 _BEAT = 0.5
-"""Seconds between two looks at the counters."""
+"""Seconds between two looks at the counters, and after which what was found is saved, however little it is."""
+
+_BATCH = 100
+"""Tags that are saved in one transaction: few enough to hold up no other writer for long."""
 
 _DOUBT_AFTER = 20
 """Failures in a row after which the registry is asked whether it is there at all."""
@@ -84,6 +82,51 @@ class _Progress:
         self.store.close()
 
 
+class _Intake:
+    """What a run found, saved in batches."""
+
+    def __init__(self, store: Store, indexer: Indexer):
+        self._store = store
+        self._indexer = indexer
+        self._waiting: list[tuple[Question, Fetched | None]] = []
+        self._since = 0.0
+        self._changed: set[str] = set()
+
+    def add(self, question: Question, fetched: Fetched | None) -> None:
+        """The tag that was asked for, with what it points to now; None confirms what is known."""
+        self._since = self._since if self._waiting else time.monotonic()
+        self._waiting.append((question, fetched))
+        if len(self._waiting) >= _BATCH or time.monotonic() - self._since >= _BEAT:
+            self.save()
+
+    def save(self) -> None:
+        found, self._waiting = self._waiting, []
+        with self._store.transaction():
+            for name, group in groupby(found, lambda pair: pair[0].repository):
+                self._refresh_others(name)
+                self._save(name, list(group))
+
+    def _save(self, name: str, found: list[tuple[Question, Fetched | None]]) -> None:
+        repositories, saved = self._store.repositories, set()
+        for question, fetched in found:
+            if not fetched:
+                continue
+            self._changed.add(name)
+            if fetched.digest not in saved:
+                self._indexer.save(name, fetched)
+                saved.add(fetched.digest)
+            # If an event has moved the tag meanwhile, it knows better.
+            if repositories.tag_digest(name, question.reference) == question.known_digest:
+                repositories.point_tag(name, question.reference, fetched.digest)
+        repositories.confirm_tags(name, [question.reference for question, _ in found])
+
+    def _refresh_others(self, name: str) -> None:
+        """The sums of a repository are made once it is done; those of the last ones when the run ends."""
+        if done := self._changed - {name}:
+            self._store.repositories.refresh(done)
+            self._changed -= done
+
+
 class Synchronisation:
     """One run at a time, whoever starts it: timer, button, REST call or command line.
 
@@ -130,6 +173,7 @@ class Synchronisation:
 
         That is when the registry is away, or while another run is going on.
         """
+        self._store.sync_runs.interrupt_dead()
         if self._store.sync_runs.has_complete() and not self._store.repositories.is_empty():
             return True
         return self._indexer.registry_answers() and self.run_by_timer("start")
@@ -144,9 +188,11 @@ class Synchronisation:
         return True
 
     def _begin(self, trigger: str) -> SyncRun:
-        run_id = self._store.sync_runs.start(trigger, STALE_AFTER)
+        run_id = self._store.sync_runs.start(trigger)
         if run_id is None:
             current = self._store.sync_runs.latest()
+            if not current:
+                raise Conflict(Message("another one is just beginning"))
             since = time.strftime("%H:%M", time.gmtime(current.started_at))
             raise Conflict(
                 Message("already running since %(time)s UTC, by %(trigger)s", time=since, trigger=current.trigger)
@@ -155,7 +201,12 @@ class Synchronisation:
         return self._store.sync_runs.find(run_id)
 
     def _work(self, run: SyncRun) -> SyncRun:
-        progress = _Progress(self._store, run)
+        try:
+            return self._run(_Progress(self._store, run))
+        finally:
+            self._store.sync_runs.release()
+
+    def _run(self, progress: _Progress) -> SyncRun:
         try:
             with progress.shown():
                 self._walk(progress)
@@ -191,13 +242,41 @@ class Synchronisation:
         for name in self._registry.repositories():
             names.append(name)
             progress.count(repositories_total=1)
-        with ThreadPoolExecutor(self._parallel, "sync") as fetchers, ThreadPoolExecutor(2, "list") as listers:
-            listed = _ahead(listers, lambda name: (name, self._tags(name, progress)), names, 2 * self._parallel)
-            tasks = ((name, tag) for name, tags in listed for tag in tags)
-            taken = _ahead(fetchers, lambda task: self._take(*task, progress), tasks, 4 * self._parallel)
-            for name, outcomes in groupby(taken, itemgetter(0)):
-                if sum(is_news for _, is_news in outcomes):
-                    self._store.repositories.refresh([name])
+        listers = ThreadPoolExecutor(2, "list")
+        try:
+            listed = ahead((name, listers.submit(self._tags, name, progress)) for name in names)
+            questions = (question for name, tags in listed for question in self._questions(name, tags.result()))
+            with self._indexer.answers(questions, self._parallel) as answers:
+                self._take_in(answers, progress)
+        finally:
+            listers.shutdown(cancel_futures=True)
+
+    def _questions(self, name: str, tags: list[str]) -> Iterator[Question]:
+        """Is each tag still what we know?"""
+        for start in range(0, len(tags), _BATCH):
+            part = tags[start : start + _BATCH]
+            known = self._store.repositories.tags_named(name, part)
+            yield from (Question(None, name, tag, known.get(tag, "")) for tag in part)
+
+    def _take_in(self, answers: Iterable[tuple[Question, Future]], progress: _Progress) -> None:
+        intake = _Intake(self._store, self._indexer)
+        try:
+            for question, answer in answers:
+                intake.add(question, self._result(question, answer, progress))
+                self._check(progress)
+        finally:
+            intake.save()
+
+    def _result(self, question: Question, answer: Future, progress: _Progress) -> Fetched | None:
+        """What is new. A tag whose manifest cannot be had stays as it was."""
+        try:
+            fetched = answer.result()
+        except Error as error:
+            progress.fail(f"{question.repository}:{question.reference}", error)
+            return None
+        is_known = bool(question.known_digest)
+        progress.count(tags=1, added=bool(fetched and not is_known), updated=bool(fetched and is_known))
+        return fetched
 
     def _tags(self, name: str, progress: _Progress) -> list[str]:
         self._check(progress)
@@ -214,28 +293,6 @@ class Synchronisation:
         progress.count(repositories_done=1)
         return tags
 
-    def _take(self, name: str, tag: str, progress: _Progress) -> tuple[str, bool]:
-        """One tag: ask whether it is still what we know, else take it in.
-
-        If an event has moved the tag meanwhile, it knows better. Returns the repository, and whether there was news.
-        """
-        self._check(progress)
-        repositories = self._store.repositories
-        known = repositories.tag_digest(name, tag)
-        try:
-            fetched = self._indexer.fetch(name, tag, known)
-        except Error as error:
-            repositories.confirm_tag(name, tag)
-            progress.fail(f"{name}:{tag}", error)
-            return name, False
-        with self._store.transaction():
-            if fetched:
-                self._indexer.save(name, fetched)
-            if repositories.tag_digest(name, tag) == known:
-                repositories.point_tag(name, tag, fetched.digest if fetched else known)
-        progress.count(tags=1, added=bool(fetched and not known), updated=bool(fetched and known))
-        return name, bool(fetched)
-
     def _check(self, progress: _Progress) -> None:
         """Raises _Aborted once the registry is away, or the process wants to end."""
         if progress.failures >= _DOUBT_AFTER:
@@ -243,14 +300,3 @@ class Synchronisation:
             progress.is_aborted |= not self._indexer.registry_answers()
         if progress.is_aborted or self._is_stopped:
             raise _Aborted
-
-
-def _ahead(pool: ThreadPoolExecutor, work, items: Iterable, window: int):
-    """Like `pool.map`, but at most `window` items ahead of the consumer, so that memory stays flat."""
-    pending: deque[Future] = deque()
-    for item in items:
-        pending.append(pool.submit(work, item))
-        if len(pending) >= window:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()

@@ -69,7 +69,7 @@ class RepositoryStore(RepositoryReader):
                 """,
                 {"repository": repository, "tag": tag, "digest": digest, "now": self._database.now()},
             )
-            self.confirm_tag(repository, tag)
+            self.confirm_tags(repository, [tag])
 
     def record_push(self, repository: str, tag: str, digest: str, at: int, actor: str) -> None:
         """Note who pushed, and when, unless a later push is known. A synchronisation never does this."""
@@ -184,14 +184,15 @@ class RepositoryStore(RepositoryReader):
 
     # Confirming, and sweeping what a complete synchronisation did not see
 
-    def confirm_tag(self, repository: str, tag: str) -> None:
-        """Mark the tag as seen by the current run."""
+    def confirm_tags(self, repository: str, tags: Iterable[str]) -> None:
+        """Mark the tags as seen by the current run."""
         self._database.execute(
             """
             UPDATE tags SET seen_run = (SELECT COALESCE(max(id), 0) FROM sync_runs)
-            WHERE name = ? AND repository_id = (SELECT id FROM repositories WHERE name = ?)
+            WHERE repository_id = (SELECT id FROM repositories WHERE name = ?)
+              AND name IN (SELECT value FROM json_each(?))
             """,
-            (tag, repository),
+            (repository, json.dumps(list(tags))),
         )
 
     def sweep(self, run: int) -> int:

@@ -303,6 +303,17 @@ class RepositoryReader:
         )
         return row["config"] if row else None
 
+    def any_config(self, config_digest: str) -> bytes | None:
+        """The bytes of an image configuration that a manifest of whichever repository refers to."""
+        row = self._database.one(
+            """
+            SELECT d.config FROM manifests m JOIN documents d ON d.manifest_id = m.id
+            WHERE m.config_digest = ? AND d.config IS NOT NULL LIMIT 1
+            """,
+            (config_digest,),
+        )
+        return row["config"] if row else None
+
     def manifests(self, repository: str, digests: Iterable[str]) -> dict[str, IndexedManifest]:
         """Those of the digests that the index holds."""
         rows = self._database.all(

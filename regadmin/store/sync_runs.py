@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import sqlite3
 
 from regadmin.entities import Page, SyncRun
@@ -19,31 +21,52 @@ MAX_ERRORS = 200
 
 
 class SyncRunStore:
+    """A run holds a lock on a file beside the store, which the system takes from a process that dies.
+
+    So a run that is marked as running while nobody holds the lock is dead. Containers that share the volume share
+    the lock, too.
+    """
+
     def __init__(self, database: Database):
         self._database = database
+        self._lock: int | None = None
 
-    def start(self, trigger: str, stale_after: int) -> int | None:
-        """Begin a run and return its id; None if another runs.
-
-        A run that gave no sign of life for `stale_after` seconds died with its process: it is interrupted.
-        """
+    def start(self, trigger: str) -> int | None:
+        """Begin a run and return its id; None if another runs, in whichever process."""
+        lock = self._take_lock()
+        if lock is None:
+            return None
         now = self._database.now()
-        with self._database.transaction():
-            self._database.execute(
-                """
-                UPDATE sync_runs SET state = 'interrupted', finished_at = beat_at
-                WHERE state = 'running' AND (beat_at < ? OR beat_at > ?)
-                """,
-                (now - stale_after, now + stale_after),
-            )
-            row = self._database.one(
-                """
-                INSERT INTO sync_runs (trigger, state, started_at, beat_at) VALUES (?, 'running', ?, ?)
-                ON CONFLICT DO NOTHING RETURNING id
-                """,
-                (trigger, now, now),
-            )
-            return row["id"] if row else None
+        try:
+            with self._database.transaction():
+                self._interrupt_dead()
+                row = self._database.one(
+                    """
+                    INSERT INTO sync_runs (trigger, state, started_at, beat_at) VALUES (?, 'running', ?, ?)
+                    RETURNING id
+                    """,
+                    (trigger, now, now),
+                )
+        except BaseException:
+            os.close(lock)
+            raise
+        self._lock = lock
+        return row["id"]
+
+    def release(self) -> None:
+        """Let others start a run. One that is still marked as running is taken for dead."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+    def interrupt_dead(self) -> None:
+        """Say of a run whose process died that it came to no end."""
+        lock = self._take_lock()
+        if lock is not None:
+            try:
+                self._interrupt_dead()
+            finally:
+                os.close(lock)
 
     def progress(self, run: SyncRun) -> None:
         """Keep the counters and give a sign of life."""
@@ -57,6 +80,8 @@ class SyncRunStore:
         )
 
     def finish(self, run: SyncRun) -> None:
+        """Keep the result; whoever sees that it is over may begin the next one."""
+        self.release()
         with self._database.transaction():
             self.progress(run)
             self._database.execute(
@@ -65,11 +90,12 @@ class SyncRunStore:
             )
 
     def interrupt(self, run_id: int) -> None:
-        """Say of a run whose process ends that it came to no end, unless it did."""
+        """Say of a run whose process ends that it came to no end, unless it did. The next one may begin."""
         self._database.execute(
             "UPDATE sync_runs SET state = 'interrupted', finished_at = ? WHERE id = ? AND state = 'running'",
             (self._database.now(), run_id),
         )
+        self.release()
 
     def latest(self) -> SyncRun | None:
         row = self._database.one(_COLUMNS + _FROM + "ORDER BY id DESC LIMIT 1")
@@ -94,6 +120,21 @@ class SyncRunStore:
     def find(self, run_id: int) -> SyncRun | None:
         row = self._database.one(_COLUMNS + _FROM + "WHERE id = ?", (run_id,))
         return _run(row) if row else None
+
+    def _interrupt_dead(self) -> None:
+        self._database.execute(
+            "UPDATE sync_runs SET state = 'interrupted', finished_at = beat_at WHERE state = 'running'"
+        )
+
+    def _take_lock(self) -> int | None:
+        """An open file whose lock is ours until it is closed; None if another run has it."""
+        lock = os.open(f"{self._database.path}.sync", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            return None
+        return lock
 
 
 def _run(row: sqlite3.Row) -> SyncRun:

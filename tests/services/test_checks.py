@@ -222,7 +222,7 @@ class TestWithoutTheRegistry:
 
     def test_the_first_synchronisation_waits_runs_fails_and_is_done(self, app, registry):
         assert self.local(app)["synchronisation"].says == "the registry has not been read yet"
-        run_id = app.store.sync_runs.start("timer", 60)
+        run_id = app.store.sync_runs.start("timer")
         assert self.local(app)["synchronisation"].says == "the registry is being read"
         app.store.database.execute("DELETE FROM sync_runs WHERE id = ?", (run_id,))
         app.synchronisation.run("timer")
@@ -230,7 +230,7 @@ class TestWithoutTheRegistry:
         registry()
         app.synchronisation.run("timer")
         assert self.local(app)["synchronisation"].state is State.OK
-        app.store.sync_runs.start("timer", 60)
+        app.store.sync_runs.start("timer")
         assert self.local(app)["synchronisation"].state is State.OK
 
     def test_the_first_user_and_rule_are_both_needed(self, app, by):

@@ -75,6 +75,6 @@ def test_a_check_finds_that_it_does_not_and_later_that_it_does(app, registry, cl
 
 
 def test_a_check_does_not_wait_for_the_connections_of_others(app, registry):
-    transport = app.registry._transport
-    taken = [transport._sessions.get() for _ in range(transport._sessions.qsize())]
+    connections = app.registry._transport._connections.pool
+    taken = [connections.get() for _ in range(connections.qsize())]
     assert taken and app.health.check().ping

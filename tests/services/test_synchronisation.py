@@ -12,14 +12,12 @@ import pytest
 from regadmin.app import App
 from regadmin.errors import Conflict
 from regadmin.registry.client import RegistryClient
-from regadmin.services.synchronisation import STALE_AFTER
 from regadmin.store import Store
 from regadmin.store.listing import Listing
 from regadmin.store.sync_runs import MAX_ERRORS
 from tests.conftest import ADMIN, ADMIN_PASSWORD
 from tests.rigs import images, standin
 from tests.rigs.client import Client
-from tests.rigs.clock import Clock
 from tests.rigs.images import Image
 from tests.rigs.registry import RealRegistry
 from tests.rigs.server import RunningServer, wait_until
@@ -556,18 +554,14 @@ class TestOneAtATime:
         assert client.post(SYNC, basic="alice:alice-pass").status == 403
         assert app.synchronisation.latest() is None
 
-    def test_a_run_that_gives_no_sign_of_life_is_taken_for_dead(self, app, clock):
-        dead = app.store.sync_runs.start("timer", STALE_AFTER)
-        clock.pass_time(STALE_AFTER)
+    @pytest.mark.parametrize("passed", [0, 86400, -86400])
+    def test_a_run_is_alive_as_long_as_its_process_whatever_the_clock_does(self, app, clock, passed):
+        runs = Store(app.store.database.path).sync_runs
+        dead = runs.start("timer")
+        clock.pass_time(passed)
         with pytest.raises(Conflict):
             app.synchronisation.run("test")
-        clock.pass_time(1)
-        assert app.synchronisation.run("test").state == "complete"
-        assert app.store.sync_runs.find(dead).state == "interrupted"
-
-    def test_a_dead_run_from_before_the_clock_was_set_back_is_taken_for_dead_too(self, app, clock):
-        dead = app.store.sync_runs.start("timer", STALE_AFTER)
-        clock.pass_time(-86400)
+        runs.release()
         assert app.synchronisation.run("test").state == "complete"
         assert app.store.sync_runs.find(dead).state == "interrupted"
 
@@ -587,12 +581,12 @@ class TestOneAtATime:
         assert app.synchronisation.run("test").removed == 0
 
     def test_two_runs_that_overlap_after_all_do_no_harm(self, app, filled, registry, clock, settings):
-        """The first one was only slow, not dead."""
+        """As on a file system whose locks are not shared."""
         del registry.tags["team/app"]["v1"]
         registry.is_held = lambda request: request.path == "/v2/other/app/manifests/v1" and not registry.held
         app.synchronisation.start("slow")
         until(lambda: registry.held)
-        clock.pass_time(STALE_AFTER + 1)
+        app.store.sync_runs.release()
         elsewhere = App(settings(registry__port=registry.port), clock)
         assert elsewhere.synchronisation.run("second").state == "complete"
         registry.let_all_go()
@@ -641,10 +635,11 @@ class TestByItself:
         assert app.synchronisation.run_if_empty()
         assert digests(app) == expected
 
-    def test_while_another_run_is_going_on_the_start_is_put_off(self, app, clock):
-        app.store.sync_runs.start("command line", STALE_AFTER)
+    def test_while_another_run_is_going_on_the_start_is_put_off(self, app):
+        runs = Store(app.store.database.path).sync_runs
+        runs.start("command line")
         assert not app.synchronisation.run_if_empty()
-        clock.pass_time(STALE_AFTER + 1)
+        runs.release()
         assert app.synchronisation.run_if_empty()
 
     def test_the_timer_synchronises_at_the_interval_of_the_settings(self, settings, clock, registry):
@@ -718,8 +713,10 @@ class TestCommandLine:
         assert "Traceback" not in ended.stderr
 
     def test_while_another_runs_it_says_so_with_exit_status_1(self, registry, sync, tmp_path):
-        Store(tmp_path / "data.db").sync_runs.start("the timer", STALE_AFTER)
+        store = Store(tmp_path / "data.db")
+        store.sync_runs.start("the timer")
         ended = sync()
+        store.sync_runs.release()
         assert ended.returncode == 1
         assert "by the timer" in ended.stderr
         assert ended.stdout == ""
@@ -728,19 +725,17 @@ class TestCommandLine:
 def test_the_run_of_a_killed_server_is_taken_over(tmp_path, settings):
     with Registry() as registry:
         expected = fill(registry, 3)
-        registry.is_held = lambda request: "/manifests/" in request.path
+        registry.is_held = lambda request: "/v2/many/" in request.path and "/manifests/" in request.path
         server = RunningServer(tmp_path, registry.port).start()
+        app = App(settings(registry__port=registry.port), time.time)
         try:
             until(lambda: registry.held)
+            dead = app.synchronisation.latest()
+            assert (dead.state, dead.trigger) == ("running", "start")
+            assert not app.synchronisation.run_if_empty()
         finally:
             server.stop(by=signal.SIGKILL)
         registry.let_all_go()
-        clock = Clock(time.time())
-        app = App(settings(registry__port=registry.port), clock)
-        dead = app.synchronisation.latest()
-        assert (dead.state, dead.trigger) == ("running", "start")
-        assert not app.synchronisation.run_if_empty()
-        clock.pass_time(STALE_AFTER + 60)
         assert app.synchronisation.run_if_empty()
         assert digests(app) == expected
         assert app.store.sync_runs.find(dead.id).state == "interrupted"

@@ -41,7 +41,8 @@ def put(store):
 def begin_run(store: Store) -> int:
     """A new run; the one before is over."""
     store.database.execute("UPDATE sync_runs SET state = 'complete'")
-    return store.sync_runs.start("test", 60)
+    store.sync_runs.release()
+    return store.sync_runs.start("test")
 
 
 def names(page) -> list[str]:
@@ -287,7 +288,7 @@ class TestSweeping:
         put("team/app", "v2", TWO)
         put("other/app", "v1", THREE)
         run = begin_run(store)
-        repositories.confirm_tag("team/app", "v1")
+        repositories.confirm_tags("team/app", ["v1"])
         assert repositories.sweep(run) == 2
         assert set(tags(store)) == {"team/app:v1"}
         assert repositories.find("other/app") is None
@@ -311,7 +312,7 @@ class TestSweeping:
         index = images.oci_index()
         put("team/app", "v1", index)
         run = begin_run(store)
-        repositories.confirm_tag("team/app", "v1")
+        repositories.confirm_tags("team/app", ["v1"])
         assert repositories.sweep(run) == 0
         assert all(repositories.has_manifest("team/app", image.digest) for image in (index, *index.children))
 
@@ -322,7 +323,7 @@ class TestSweeping:
         put("team/app", "", both)
         put("team/app", "v1", one)
         run = begin_run(store)
-        repositories.confirm_tag("team/app", "v1")
+        repositories.confirm_tags("team/app", ["v1"])
         repositories.sweep(run)
         held = [repositories.has_manifest("team/app", image.digest) for image in (both, one, shared, own)]
         assert held == [False, True, True, False]
@@ -333,7 +334,7 @@ class TestSweeping:
         for child in image.children:
             put("other/app", "", child)
         run = begin_run(store)
-        repositories.confirm_tag("team/app", "v1")
+        repositories.confirm_tags("team/app", ["v1"])
         repositories.sweep(run)
         for child in image.children:
             assert repositories.has_manifest("team/app", child.digest)

@@ -322,7 +322,7 @@ def test_a_synchronisation_is_started_and_shows_its_progress(admin_of_empty):
 
 
 def test_there_is_one_synchronisation_at_a_time(app, admin):
-    assert app.store.sync_runs.start("somebody", 60)
+    assert app.store.sync_runs.start("somebody")
     answer = admin.post(SYNC)
     assert (answer.status, answer.json["error"]) == (409, True)
     assert "running" in answer.json["message"]

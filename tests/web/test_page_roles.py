@@ -120,7 +120,7 @@ TABLE = {
 def app(settings, clock, by) -> App:
     """With an account of each kind, one image, and a synchronisation that runs already."""
     app = App(settings(), clock)
-    app.store.sync_runs.start("somebody", 60)
+    app.store.sync_runs.start("somebody")
     for login in CALLERS[1:]:
         role = Role.USER if login == "blocked" else Role(login)
         app.users.create(by, PASSWORD, login=f"the {login}", role=role)
