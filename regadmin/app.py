@@ -246,7 +246,7 @@ class App(Groundwork):
         self.throttle = Throttle(clock)
         self.registry = self._registry()
         indexer = Indexer(self.store, self.registry)
-        self.events = Events(self.store, self.registry, indexer, self.counters, self._is_own)
+        self.events = Events(self.store, indexer, self.counters, self._is_own)
         self.synchronisation = Synchronisation(self.store, self.registry, indexer)
         self.repositories = Repositories(self.store, self.rules, self.registry)
         self.images = Images(self.store, self.rules, self.repositories)

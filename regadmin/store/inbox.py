@@ -1,5 +1,7 @@
 """Notifications that arrived, in order, until they are applied and for a while after."""
 
+import threading
+from collections import deque
 from typing import NamedTuple
 
 from regadmin.store.database import Database
@@ -12,23 +14,62 @@ class Notification(NamedTuple):
     received_at: int
 
 
+class _Envelope:
+    """What arrived together, and what became of it."""
+
+    def __init__(self, events: list[tuple[str, bytes]], posted_by: str):
+        self.events = events
+        self.posted_by = posted_by
+        self.added = 0
+        self.error: Exception | None = None
+        self.is_done = False
+
+
 class InboxStore:
     def __init__(self, database: Database):
         self._database = database
+        self._arrived: deque[_Envelope] = deque()
+        self._committing = threading.Lock()
 
     def add(self, events: list[tuple[str, bytes]], posted_by: str) -> int:
-        """Keep (event id, body) pairs, all or none; duplicates are passed over. Returns how many were new."""
-        added = 0
-        with self._database.transaction():
-            for event_id, body in events:
-                added += self._database.execute(
-                    """
-                    INSERT INTO inbox (event_id, body, posted_by, received_at) VALUES (?, ?, ?, ?)
-                    ON CONFLICT (event_id) DO NOTHING
-                    """,
-                    (event_id, body, posted_by, self._database.now()),
-                ).rowcount
-        return added
+        """Keep (event id, body) pairs, all or none; duplicates are passed over. Returns how many were new.
+
+        What arrives while a transaction is written to the disk shares the next one: whoever comes first writes for
+        all, and each returns once its own envelope is on the disk.
+        """
+        envelope = _Envelope(events, posted_by)
+        self._arrived.append(envelope)
+        with self._committing:
+            if not envelope.is_done:
+                self._keep_arrived()
+        if envelope.error:
+            raise envelope.error
+        return envelope.added
+
+    def _keep_arrived(self) -> None:
+        arrived = [self._arrived.popleft() for _ in range(len(self._arrived))]
+        try:
+            with self._database.transaction():
+                for envelope in arrived:
+                    envelope.added = self._insert(envelope)
+        except BaseException as error:
+            # None of them is kept, and whoever sent them sends them again.
+            for envelope in arrived:
+                envelope.error = error
+        for envelope in arrived:
+            envelope.is_done = True
+
+    def _insert(self, envelope: _Envelope) -> int:
+        return sum(
+            self._database.execute(
+                """
+                INSERT INTO inbox (event_id, body, posted_by, received_at) VALUES (?, ?, ?, ?)
+                ON CONFLICT (event_id) DO NOTHING
+                """,
+                (event_id, body, envelope.posted_by, self._database.now()),
+            ).rowcount
+            for event_id, body in envelope.events
+        )
 
     def waiting(self, limit: int) -> list[Notification]:
         """The oldest that are not applied yet."""

@@ -124,6 +124,7 @@ class TestTheHistory:
             clock.pass_time(100)
             app.store.sync_runs.start(f"robot-{number}")
             app.store.database.execute("UPDATE sync_runs SET state = 'complete', finished_at = started_at + 75")
+            app.store.sync_runs.release()
         text = boss.get("/sync").text
         assert re.findall(r">robot-(\d+)<", text) == [str(number) for number in range(29, 4, -1)]
         assert "1 min 15 s" in text
