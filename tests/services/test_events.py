@@ -1,5 +1,6 @@
 import itertools
 import json
+import random
 import signal
 import uuid
 from base64 import b64encode
@@ -120,6 +121,24 @@ def content_by_synchronisation(settings, clock, registry: StandinRegistry, tmp_p
     fresh = App(settings(registry__port=registry.port, store__embed__path=path), clock)
     assert fresh.synchronisation.run("test").state == "complete"
     return content(fresh)
+
+
+def happened(registry: StandinRegistry, chance: random.Random) -> list[dict]:
+    """Do something to the registry, and give what it tells of it."""
+    name, tag = f"team/app{chance.randrange(5)}", f"v{chance.randrange(8)}"
+    digest = registry.tags.get(name, {}).get(tag)
+    if digest and chance.random() < 0.4:
+        reference = chance.choice([tag, digest])
+        remove(registry, name, reference)
+        return [seen("delete", name, **{"digest" if ":" in reference else "tag": reference})]
+    image = chance.choice([images.oci_image, images.oci_index])(f"image {chance.randrange(30)}")
+    registry.put(name, tag, image)
+    return told_of_push(name, tag, image)
+
+
+def tagged(rows: list[tuple]) -> list[tuple]:
+    """Without the repositories of which only manifests without a tag are known, and that only by events."""
+    return [row for row in rows if row[1]]
 
 
 def inbox(app: App) -> list[tuple[str, bytes]]:
@@ -773,6 +792,68 @@ class TestTrouble:
         assert any(app.events.apply_waiting() for _ in range(20))
         assert digests(app) == {"good/app:v1": image.digest}
         assert "as if by a fault of ours" in caplog.text
+
+    @pytest.mark.parametrize("is_own_fault", [True, False])
+    def test_one_that_fails_costs_its_neighbours_nothing(self, app, admin, clock, registry, is_own_fault):
+        image = images.docker_image()
+        for name in ("first/app", "bad/app", "last/app"):
+            registry.put(name, "v1", image)
+        if is_own_fault:
+            app.store.database.execute(
+                """
+                CREATE TRIGGER broken BEFORE INSERT ON repositories WHEN NEW.name = 'bad/app'
+                BEGIN SELECT RAISE(ABORT, 'as if by a fault of ours'); END
+                """
+            )
+        else:
+            registry.fail(Reply(500), on="/v2/bad/app/")
+        names = ("first/app", "bad/app", "last/app")
+        sent = [event for name in names for event in (pushed(name, "v1", image), pulled(name, "v1", image))]
+        admin.post(HOOK, body=envelope(*sent))
+        clock.pass_time(SETTLED)
+        assert not app.events.apply_waiting()
+        assert digests(app) == {"first/app:v1": image.digest}
+        assert any(app.events.apply_waiting() for _ in range(20))
+        assert {name: tag.pull_count for name, tag in tags(app).items()} == {"first/app:v1": 1, "last/app:v1": 1}
+
+    def test_what_a_synchronisation_removed_since_it_was_looked_up_is_looked_up_again(
+        self, app, admin, push, clock, registry
+    ):
+        image = images.docker_image()
+        push("team/app", "v1", image)
+        answer, is_first = registry.answer, []
+
+        def answer_late(request):
+            reply = answer(request)
+            if request.path.endswith("/manifests/v2") and not is_first:
+                is_first.append(request)
+                app.store.repositories.remove_manifest("team/app", image.digest)
+            return reply
+
+        registry.answer = answer_late
+        registry.put("team/app", "v2", image)
+        admin.post(HOOK, body=envelope(pushed("team/app", "v2", image)))
+        clock.pass_time(SETTLED)
+        assert not app.events.apply_waiting()
+        assert app.events.apply_waiting()
+        assert digests(app) == {"team/app:v2": image.digest}
+
+    def test_thousands_with_duplicates_and_in_any_order_end_where_the_registry_is(
+        self, app, clock, registry, settings, tmp_path
+    ):
+        chance = random.Random(3)
+        told = list(itertools.chain.from_iterable(happened(registry, chance) for _ in range(400)))
+        image = images.oci_image("pulled")
+        told += [pulled(f"team/app{chance.randrange(5)}", f"v{chance.randrange(8)}", image) for _ in range(4_000)]
+        sent = told + chance.choices(told, k=10_000 - len(told))
+        chance.shuffle(sent)
+        poster = app.users.find(1)
+        assert sum(app.events.record(envelope(*sent[n : n + 250]), poster) for n in range(0, 10_000, 250)) == len(told)
+        clock.pass_time(SETTLED)
+        assert app.events.apply_waiting()
+        assert tagged(content(app)) == tagged(content_by_synchronisation(settings, clock, registry, tmp_path))
+        assert [outcome for outcome, _ in inbox(app)].count("counted") == 4_000
+        assert counted(app)["pull"] == 4_000
 
     def test_the_background_worker_applies_what_arrives(self, app, admin, registry):
         image = images.docker_image()

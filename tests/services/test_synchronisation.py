@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -132,10 +133,14 @@ def without(held: dict, name: str) -> dict:
     return {key: value for key, value in held.items() if key != name}
 
 
-def post_push(app: App, repository: str, tag: str, image: Image) -> None:
+def pushed(repository: str, tag: str, image: Image) -> dict:
     fields = {"digest": image.digest, "tag": tag, "media_type": image.media_type, "actor": "ci"}
-    event = standin.event("push", repository, id=str(uuid.uuid4()), **fields)
-    assert Client(app.wsgi, ADMIN).post("/api/v1/registry/events", body=standin.envelope(event)).status == 200
+    return standin.event("push", repository, id=str(uuid.uuid4()), **fields)
+
+
+def post_push(app: App, repository: str, tag: str, image: Image) -> None:
+    body = standin.envelope(pushed(repository, tag, image))
+    assert Client(app.wsgi, ADMIN).post("/api/v1/registry/events", body=body).status == 200
     assert app.events.apply_waiting()
 
 
@@ -266,14 +271,47 @@ class TestPasses:
         assert app.store.rules.list(Listing()).rows == before
         assert len(before) == 4
 
-    def test_requests_are_parallel_and_bounded_by_the_clients_connections(self, settings, clock):
+    def test_requests_are_parallel_and_bounded_whoever_asks(self, settings, clock):
+        """Synchronisation, events and pages together."""
         bound = inspect.signature(RegistryClient).parameters["max_connections"].default
-        with CountingRegistry(goal=bound) as registry:
+        with CountingRegistry(goal=bound) as registry, ThreadPoolExecutor(bound) as pages:
             expected = fill(registry, 5 * bound)
             app = App(settings(registry__port=registry.port), clock)
-            assert app.synchronisation.run("test").state == "complete"
+            told = [pushed("many/app000", "v1", images.oci_image()) for _ in range(2 * bound)]
+            app.events.record(standin.envelope(*told), app.users.find(1))
+            app.synchronisation.start("test")
+            asked = [pages.submit(app.registry.manifest, "many/app001", "v1") for _ in range(2 * bound)]
+            until(app.events.apply_waiting)
+            assert finished(app).state == "complete"
+            assert {page.result().digest for page in asked} == set(expected.values())
         assert digests(app) == expected
         assert registry.most == bound
+
+    def test_what_is_known_by_its_digest_is_not_fetched_again(self, app, registry):
+        image, index = images.oci_image(), images.oci_index()
+        for number in range(50):
+            registry.put("team/app", f"v{number}", image)
+            registry.put("team/app", f"w{number}", index)
+        assert app.synchronisation.run("test").added == 100
+        paths = [request.path for request in registry.requests]
+        assert len([path for path in paths if "/blobs/" in path]) == 3
+        assert all(paths.count(f"/v2/team/app/manifests/{child.digest}") == 1 for child in index.children)
+        registry.requests.clear()
+        registry.put("other/app", "v1", image)
+        registry.put("team/app", "again", index)
+        assert app.synchronisation.run("test").added == 2
+        assert [request.path for request in registry.requests if "sha256:" in request.path] == []
+        assert sums(app) == {"team/app": (101, 50 * image.size + 51 * index.size), "other/app": (1, image.size)}
+
+    def test_tags_of_one_image_share_its_failure(self, app, registry):
+        image = images.oci_image()
+        for number in range(10):
+            registry.put("team/app", f"v{number}", image)
+        registry.fail(Reply(500), on="/blobs/")
+        run = app.synchronisation.run("test")
+        assert (run.state, run.added, len(run.errors)) == ("complete", 0, 10)
+        registry.heal()
+        assert app.synchronisation.run("test").added == 10
 
 
 class TestFaults:
@@ -722,10 +760,10 @@ class TestCommandLine:
         assert ended.stdout == ""
 
 
-def test_the_run_of_a_killed_server_is_taken_over(tmp_path, settings):
+def test_the_run_of_a_killed_server_is_taken_over_at_once_and_goes_on_where_it_was(tmp_path, settings):
     with Registry() as registry:
-        expected = fill(registry, 3)
-        registry.is_held = lambda request: "/v2/many/" in request.path and "/manifests/" in request.path
+        expected = fill(registry, 250)
+        registry.is_held = lambda request: request.path == "/v2/many/app200/manifests/v1"
         server = RunningServer(tmp_path, registry.port).start()
         app = App(settings(registry__port=registry.port), time.time)
         try:
@@ -736,8 +774,10 @@ def test_the_run_of_a_killed_server_is_taken_over(tmp_path, settings):
         finally:
             server.stop(by=signal.SIGKILL)
         registry.let_all_go()
+        registry.requests.clear()
         assert app.synchronisation.run_if_empty()
         assert digests(app) == expected
+        assert sum("If-None-Match" in request.headers for request in registry.requests) >= 100
         assert app.store.sync_runs.find(dead.id).state == "interrupted"
 
 

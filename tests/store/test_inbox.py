@@ -7,10 +7,12 @@ import threading
 import pytest
 
 from regadmin.store import Store
+from tests.rigs.server import wait_until
 
 WRITER = """
 import sys
 from regadmin.store import Store
+from tests.rigs.server import wait_until
 store = Store(sys.argv[1])
 for number in range(1_000_000):
     store.inbox.add([(f"{number}-{part}", b"body") for part in range(3)], "events")
@@ -106,6 +108,45 @@ def test_many_may_post_at_the_same_time(tmp_path, store, inbox):
     for thread in threads:
         thread.join()
     assert inbox.count_waiting() == 4 * 20 + 20
+
+
+class Posters:
+    """Threads that post while another writer holds the store, and what they ran on it and got."""
+
+    def __init__(self, store: Store):
+        self.store, self.statements, self.errors = store, [], []
+        self.other = Store(store.database.path)
+
+    def post(self, *bodies: bytes | None) -> None:
+        def add(number: int, body: bytes | None) -> None:
+            self.store.database.connection.set_trace_callback(self.statements.append)
+            try:
+                self.store.inbox.add([(f"{number} {body}", body)], "events")
+            except sqlite3.IntegrityError as error:
+                self.errors.append(error)
+
+        with self.other.transaction():
+            threads = [threading.Thread(target=add, args=each) for each in enumerate(bodies)]
+            for thread in threads:
+                thread.start()
+            wait_until(lambda: len(self.store.inbox._arrived) == len(bodies) - 1)
+        for thread in threads:
+            thread.join()
+
+
+def test_what_arrives_during_a_commit_shares_the_next_one(store, inbox):
+    posters = Posters(store)
+    posters.post(*[b"x"] * 20)
+    assert inbox.count_waiting() == 20
+    assert posters.statements.count("COMMIT") == 2
+
+
+def test_who_shares_a_commit_that_fails_is_told_so_and_may_post_again(store, inbox):
+    posters = Posters(store)
+    posters.post(*[None] * 3, b"1")
+    assert len(posters.errors) in (3, 4)
+    assert inbox.count_waiting() == 4 - len(posters.errors)
+    assert inbox.add([("again", b"1")], "events") == 1
 
 
 def test_what_was_answered_survives_kill_9(tmp_path):
