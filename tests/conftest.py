@@ -1,8 +1,9 @@
 """The vocabulary of the suite: `settings`, `clock`, `app`, `client`, `admin`, and real parts from `tests.rigs`."""
 
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from regadmin import options
 from regadmin.app import App
 from regadmin.entities import Actor
 from regadmin.passwords import Passwords
+from regadmin.store.database import Database
 from regadmin.web.pages import rendering
 from tests.rigs.client import Client
 from tests.rigs.clock import Clock
@@ -24,26 +26,32 @@ ADMIN_PASSWORD = "correct horse"
 ADMIN = f"admin:{ADMIN_PASSWORD}"
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Callable[..., options.Settings]:
-    """Settings as the command line gives them: `settings(registry__port=5001)` is `--registry.port 5001`."""
+@pytest.fixture(scope="session")
+def load() -> Callable[..., options.Settings]:
+    """Settings as the command line gives them, of a server whose files are in this directory."""
+    parser = options.parser({})
 
-    def build(**changes) -> options.Settings:
+    def load(directory: Path, **changes) -> options.Settings:
         given = {
             "registry.host": "http://127.0.0.1",
             "registry.port": "1",
             "workers": "1",
-            "store.embed.path": str(tmp_path / "data.db"),
+            "store.embed.path": str(directory / "data.db"),
             "store.admin-password": ADMIN_PASSWORD,
-            "registry.certs.path": str(tmp_path / "certs"),
+            "registry.certs.path": str(directory / "certs"),
         }
         given |= {name.replace("__", ".").replace("_", "-"): str(value) for name, value in changes.items()}
-        arguments = [f"--{name}={value}" for name, value in given.items()]
-        found = options.load(options.parser({}).parse_args(arguments), {})
+        found = options.load(parser.parse_args([f"--{name}={value}" for name, value in given.items()]), {})
         options.validate(found)
         return found
 
-    return build
+    return load
+
+
+@pytest.fixture
+def settings(load, tmp_path: Path) -> Callable[..., options.Settings]:
+    """`settings(registry__port=5001)` is `--registry.port 5001`."""
+    return partial(load, tmp_path)
 
 
 @pytest.fixture
@@ -55,6 +63,21 @@ def clock() -> Clock:
 def cheap_bcrypt(monkeypatch):
     """Hashing at bcrypt's least cost: the suite hashes hundreds of passwords. One test holds the real cost."""
     monkeypatch.setattr(Passwords.__init__, "__defaults__", (4, *Passwords.__init__.__defaults__[1:]))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def careless_store() -> Iterator[None]:
+    """No test cuts the power, so none waits for the disk at each commit. One test holds what the product asks for."""
+
+    @wraps(Database._connect)
+    def connect(database: Database) -> sqlite3.Connection:
+        connection = connect.__wrapped__(database)
+        connection.execute("PRAGMA synchronous = OFF")
+        return connection
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Database, "_connect", connect)
+        yield
 
 
 class CompiledTemplates(BytecodeCache):

@@ -4,6 +4,7 @@ import os
 import sqlite3
 import stat
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,8 @@ def add(store: Store, login: str) -> None:
 
 
 def logins(path: Path) -> list[str]:
-    store = Store(path)
-    return [row["login"] for row in store.database.all("SELECT login FROM users ORDER BY id")]
+    with closing(Store(path)) as store:
+        return [row["login"] for row in store.database.all("SELECT login FROM users ORDER BY id")]
 
 
 def test_a_backup_holds_all_and_only_the_owner_may_read_it(store, path, target):

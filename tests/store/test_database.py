@@ -66,7 +66,9 @@ def test_what_is_written_is_there_after_a_restart(database, path):
     assert groups(Database(path)) == ["default", "crew"]
 
 
-def test_writes_survive_a_crash(database):
+def test_writes_survive_a_crash(database, monkeypatch):
+    monkeypatch.setattr(Database, "_connect", Database._connect.__wrapped__)
+    database.close()
     assert database.one("PRAGMA journal_mode")[0] == "wal"
     assert database.one("PRAGMA synchronous")[0] == 2
     assert database.one("PRAGMA foreign_keys")[0] == 1
