@@ -9,9 +9,14 @@ from regadmin.languages import ENGLISH, LANGUAGES, choose
 from regadmin.messages import Message
 from tests import catalogues
 
-EVERYTHING = {message.id: message for message in catalogues.texts() if message.id}
 PLACE = re.compile(r"%\(\w+\)s|%%")
 MARKUP = re.compile(r"</?\w+[^>]*>")
+
+
+@pytest.fixture(scope="module")
+def everything() -> dict:
+    """The texts of the code."""
+    return {message.id: message for message in catalogues.texts() if message.id}
 
 
 def forms(text: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -27,8 +32,8 @@ def translations(code: str):
 
 @pytest.mark.parametrize("code", catalogues.CODES)
 class TestCatalogue:
-    def test_it_holds_exactly_the_texts_of_the_code(self, code):
-        assert {message.id for message in catalogues.read(code) if message.id} == set(EVERYTHING)
+    def test_it_holds_exactly_the_texts_of_the_code(self, code, everything):
+        assert {message.id for message in catalogues.read(code) if message.id} == set(everything)
 
     def test_every_text_is_translated(self, code):
         assert [source for source, texts in translations(code) if not all(texts)] == []
@@ -50,10 +55,10 @@ class TestCatalogue:
         assert (catalogues.FOLDER / f"{code}.mo").read_bytes() == compiled, "run `make translations`"
 
 
-def test_no_text_stands_alone_that_also_has_a_plural():
+def test_no_text_stands_alone_that_also_has_a_plural(everything):
     """Where a language has one form for all numbers, its place for the number would stay empty."""
-    alone = {id for id in EVERYTHING if isinstance(id, str)}
-    assert alone.isdisjoint(id[0] for id in EVERYTHING if isinstance(id, tuple))
+    alone = {id for id in everything if isinstance(id, str)}
+    assert alone.isdisjoint(id[0] for id in everything if isinstance(id, tuple))
 
 
 @pytest.mark.parametrize(
