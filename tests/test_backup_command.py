@@ -10,9 +10,9 @@ from tests.rigs.server import RunningServer
 from tests.rigs.tools import clean_environment
 
 
-@pytest.fixture
-def server(tmp_path):
-    server = RunningServer(tmp_path, free_port()).start()
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    server = RunningServer(tmp_path_factory.mktemp("server"), free_port()).start()
     yield server
     server.stop()
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -34,19 +35,26 @@ def tree(directory: Path) -> dict[str, tuple[int, bytes]]:
     return {str(path): (path.stat().st_mode, path.read_bytes()) for path in directory.rglob("*") if path.is_file()}
 
 
-@pytest.fixture
-def guarded(tmp_path):
-    guarded = GuardedRegistry(tmp_path)
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    guarded = GuardedRegistry(tmp_path_factory.mktemp("guarded"))
     yield guarded
     guarded.stop()
 
 
-@pytest.fixture
-def stopped(tmp_path) -> RunningServer:
-    """A server that has run, without a registry, and has ended."""
-    server = RunningServer(tmp_path, free_port()).start()
+@pytest.fixture(scope="module")
+def left_behind(tmp_path_factory) -> Path:
+    """The files of a server that has run, without a registry, and has ended."""
+    server = RunningServer(tmp_path_factory.mktemp("stopped"), free_port()).start()
     assert server.stop() == 0
-    return server
+    return server.directory
+
+
+@pytest.fixture
+def stopped(left_behind, tmp_path) -> RunningServer:
+    """That server with files of its own."""
+    shutil.copytree(left_behind, tmp_path, dirs_exist_ok=True)
+    return RunningServer(tmp_path, free_port())
 
 
 def test_beside_a_running_server_all_is_well(guarded):
