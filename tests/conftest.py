@@ -1,6 +1,7 @@
 """The vocabulary of the suite: `settings`, `clock`, `app`, `client`, `admin`, and real parts from `tests.rigs`."""
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from functools import partial, wraps
@@ -48,10 +49,28 @@ def load() -> Callable[..., options.Settings]:
     return load
 
 
+@pytest.fixture(scope="session")
+def installed(load, cheap_bcrypt, tmp_path_factory) -> Path:
+    """The files of a server that was just installed."""
+    directory = tmp_path_factory.mktemp("installed")
+    App(load(directory), Clock()).store.close()
+    return directory
+
+
 @pytest.fixture
-def settings(load, tmp_path: Path) -> Callable[..., options.Settings]:
-    """`settings(registry__port=5001)` is `--registry.port 5001`."""
-    return partial(load, tmp_path)
+def settings(load, installed: Path, tmp_path: Path) -> Callable[..., options.Settings]:
+    """`settings(registry__port=5001)` is `--registry.port 5001`, of a server that was just installed.
+
+    Its files are copied: making keys and tables takes most of a test's time.
+    """
+
+    def build(**changes) -> options.Settings:
+        if "store__admin_password" not in changes and not any((tmp_path / each.name).exists() for each in files):
+            shutil.copytree(installed, tmp_path, dirs_exist_ok=True)
+        return load(tmp_path, **changes)
+
+    files = list(installed.iterdir())
+    return build
 
 
 @pytest.fixture
@@ -59,10 +78,16 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(autouse=True)
-def cheap_bcrypt(monkeypatch):
-    """Hashing at bcrypt's least cost: the suite hashes hundreds of passwords. One test holds the real cost."""
-    monkeypatch.setattr(Passwords.__init__, "__defaults__", (4, *Passwords.__init__.__defaults__[1:]))
+@pytest.fixture(scope="session", autouse=True)
+def cheap_bcrypt() -> Iterator[tuple]:
+    """Hashing at bcrypt's least cost: the suite hashes hundreds of passwords.
+
+    Gives the real defaults, for the one test that holds the real cost.
+    """
+    real = Passwords.__init__.__defaults__
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Passwords.__init__, "__defaults__", (4, *real[1:]))
+        yield real
 
 
 @pytest.fixture(scope="session", autouse=True)

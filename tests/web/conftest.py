@@ -1,8 +1,6 @@
 """What tests of the doors share: accounts, rules, and callers who sign in."""
 
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -11,24 +9,6 @@ from regadmin.entities import Group, Role, Rule, User
 from tests.rigs.client import Client
 
 PASSWORD = "a good password"
-
-
-@pytest.fixture(scope="session")
-def installed(tmp_path_factory) -> Path:
-    """Where the files of a server that was just installed are kept, once the first test has made one."""
-    return tmp_path_factory.mktemp("installed")
-
-
-@pytest.fixture
-def app(settings, clock, tmp_path: Path, installed: Path) -> App:
-    """A server on files of its own, which are copied: making keys and tables takes most of a test's time."""
-    if any(installed.iterdir()):
-        shutil.copytree(installed, tmp_path, dirs_exist_ok=True)
-        return App(settings(), clock)
-    app = App(settings(), clock)
-    app.store.close()
-    shutil.copytree(tmp_path, installed, dirs_exist_ok=True)
-    return app
 
 
 @pytest.fixture
