@@ -46,7 +46,7 @@ def static(tmp_path):
 
 
 def open_request(server: RunningServer, certificate=None) -> tuple[socket.socket, bytes]:
-    """A connection on which a half of a sign-in was sent, and the other half."""
+    """A connection on which half of a sign-in was read, as `100 Continue` proves, and the other half."""
     port = getattr(server, "port_of_https", server.port)
     connection = socket.create_connection((HOST, port), timeout=15)
     if certificate:
@@ -54,7 +54,9 @@ def open_request(server: RunningServer, certificate=None) -> tuple[socket.socket
         connection = context.wrap_socket(connection, server_hostname="localhost")
     body = f"user={ADMIN[0]}&passwd={ADMIN[1].replace(' ', '+')}"
     head = f"POST /auth/local/login HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
-    connection.sendall(f"{head}Content-Type: application/x-www-form-urlencoded\r\n\r\n{body[:5]}".encode())
+    head += "Content-Type: application/x-www-form-urlencoded\r\nExpect: 100-continue\r\n"
+    connection.sendall(f"{head}\r\n{body[:5]}".encode())
+    assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
     return connection, body[5:].encode()
 
 
