@@ -23,9 +23,14 @@ def registry():
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, registry):
     server = RunningServer(tmp_path_factory.mktemp("watched"), registry.port).start()
-    wait_until(lambda: server.call("GET", "/api/v1/registry/sync").json()["data"]["state"] == "complete", 20)
+    wait_until(lambda: is_synchronised(server), 20)
     yield server
     server.stop()
+
+
+def is_synchronised(server: RunningServer) -> bool:
+    latest = server.call("GET", "/api/v1/registry/sync").json()["data"]
+    return bool(latest) and latest["state"] == "complete"
 
 
 @pytest.fixture
