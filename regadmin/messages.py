@@ -37,7 +37,8 @@ def unpacked(value: object) -> object:
         return value
     if "dict" in value:
         return {name: unpacked(inner) for name, inner in value["dict"].items()}
-    return Message(value["template"], **unpacked(value["values"]))
+    template, values = value["template"], unpacked(value["values"])
+    return Message(template, **values)
 
 
 def _restored(template: str, values: dict) -> Message:

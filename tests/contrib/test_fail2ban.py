@@ -1,7 +1,7 @@
 """contrib/fail2ban on lines that a real server wrote: who guesses passwords is banned, and nobody else."""
 
 import http.client
-import logging
+import itertools
 import re
 import shutil
 import subprocess
@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regadmin.web.access_log import AccessLog
+from regadmin.web.log_files import LogFile
 from tests.contrib import CONTRIB
 from tests.rigs.client import Client
 from tests.rigs.fuzzing import examples
@@ -224,25 +225,21 @@ FIELDS = ("regadmin.login", "REQUEST_URI", "HTTP_REFERER", "HTTP_USER_AGENT")
 
 
 def test_only_failures_with_a_login_count_whatever_else_is_sent(tmp_path):
-    failures = []
-    handler = logging.FileHandler(tmp_path / "log", encoding="utf-8")
-    written = logging.Logger("written")
-    written.addHandler(handler)
+    failures, numbers = [], itertools.count()
+    written = LogFile(str(tmp_path / "log"), 0, 0)
 
     @examples(200)
     @given(st.sampled_from(["200 OK", "303 Go", "403 No", "429 Wait", "401 Who"]), st.tuples(*[forged] * len(FIELDS)))
     def write(status, values):
         environ = dict(zip(FIELDS, values, strict=True))
-        address = f"198.18.{handler.number // 250}.{handler.number % 250}"
-        handler.number += 1
+        number = next(numbers)
+        address = f"198.18.{number // 250}.{number % 250}"
         if status.startswith("401") and environ["regadmin.login"]:
             failures.append(address)
-        answer = AccessLog(lambda _, start: start(status, []) or [], written, None)
+        answer = AccessLog(lambda _, start: start(status, []) or [], written.write, None)
         Client(lambda given, start: answer(given | environ, start), address=address).get("/")
 
-    handler.number = 0
     write()
-    handler.close()
     assert len(failures) > 5
     assert matched(tmp_path / "log") == failures
 

@@ -36,7 +36,7 @@ CHANGES = {
 }
 NOTHING = {
     "a sign-in": lambda store, alice: store.users.note_sign_in(alice.id),
-    "a use": lambda store, alice: store.users.note_use(alice.id),
+    "a use": lambda store, alice: store.users.note_uses([alice.id]),
     "preferences": lambda store, alice: store.users.set_preferences(alice.id, "ko", "Asia/Seoul"),
     "activity": lambda store, alice: store.activity.add("signed in", "alice", "alice"),
 }

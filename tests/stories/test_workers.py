@@ -99,7 +99,8 @@ def alice(server):
 def test_each_worker_keeps_to_a_core_and_the_background_to_none(server):
     *answering, background = children(server.pid)
     cores = usable_cores()
-    assert [os.sched_getaffinity(pid) for pid in answering] == [{sorted(cores)[n % len(cores)]} for n in range(WORKERS)]
+    own = [{sorted(cores)[number % len(cores)]} for number in range(WORKERS)]
+    wait_until(lambda: [os.sched_getaffinity(pid) for pid in answering] == own)
     assert os.sched_getaffinity(background) == cores
 
 

@@ -165,11 +165,11 @@ def test_rules_are_listed_in_pages(admin, rules):
     [
         (["id", "DESC"], [4, 3, 2, 1]),
         (["owner_id", "ASC"], [4, 3, 1, 2]),
-        (["is_group", "DESC"], [2, 1, 3, 4]),
+        (["is_group", "DESC"], [2, 4, 3, 1]),
         (["resource_name", "ASC"], [4, 2, 3, 1]),
-        (["type", "DESC"], [1, 2, 3, 4]),
+        (["type", "DESC"], [3, 2, 1, 4]),
         (["action", "ASC"], [3, 4, 1, 2]),
-        (["disabled", "DESC"], [4, 1, 2, 3]),
+        (["disabled", "DESC"], [4, 3, 2, 1]),
         (["name", "ASC"], [4, 3, 1, 2]),
     ],
 )

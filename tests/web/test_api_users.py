@@ -367,8 +367,8 @@ def test_a_filter_counts_in_the_total(admin, people):
         (["id", "DESC"], ["carol", "bob", "alice", "admin"]),
         (["name", "ASC"], ["admin", "alice", "bob", "carol"]),
         (["role", "ASC"], ["admin", "bob", "alice", "carol"]),
-        (["blocked", "DESC"], ["carol", "admin", "alice", "bob"]),
-        (["description", "DESC"], ["alice", "admin", "bob", "carol"]),
+        (["blocked", "DESC"], ["carol", "bob", "alice", "admin"]),
+        (["description", "DESC"], ["alice", "carol", "bob", "admin"]),
     ],
 )
 def test_users_are_sorted(admin, people, asked, expected):

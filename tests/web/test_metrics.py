@@ -200,7 +200,7 @@ def test_what_goes_wrong_is_counted_too(settings, clock, tmp_path):
     app.prepare()
     app.synchronisation.run("test")
     clock.pass_time(30)
-    app.store.sync_runs.start("another", 60)
+    app.store.sync_runs.start("another")
     app.store.inbox.add([("1", b"no event")], "events")
     app.events.apply_waiting()
     found = scrape(app)

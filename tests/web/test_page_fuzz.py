@@ -88,7 +88,7 @@ def rules(app) -> list[tuple[str, str]]:
     part = app.wsgi
     while not isinstance(part, Bottle):
         part = part._app
-    not_pages = ("/api", "/auth", "/ping", "/static")
+    not_pages = ("/api", "/auth", "/ping", "/static", "/metrics", "/healthz", "/readyz")
     return [(route.method, route.rule) for route in part.routes if not route.rule.startswith(not_pages)]
 
 

@@ -154,7 +154,7 @@ class TestRepositories:
             ("visibility=restricted", ["web/nginx"]),
             ("idle=90", ["team/app", "tool"]),
             ("idle=90&namespace=team&q=a", ["team/app"]),
-            ("sort=-tags", ["web/nginx", "team/app", "tool"]),
+            ("sort=-tags", ["web/nginx", "tool", "team/app"]),
         ],
     )
     def test_searches_and_filters(self, app, admin, allow, clock, query, expected):
