@@ -13,9 +13,8 @@ import pytest
 from regadmin.web.inputs import MAX_ENVELOPE
 from tests.rigs.fuzzing import EFFORT
 from tests.rigs.registry import free_port
-from tests.rigs.server import RunningServer
+from tests.rigs.server import HttpsServer, RunningServer
 from tests.rigs.tls import HOST, write_certificate
-from tests.test_server import HttpsServer
 
 HOST_LINE = b"Host: localhost\r\n"
 PING = b"GET /ping HTTP/1.1\r\n" + HOST_LINE + b"\r\n"

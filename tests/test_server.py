@@ -13,28 +13,9 @@ import requests
 from regadmin.app import App
 from tests.rigs.pebble import Pebble
 from tests.rigs.registry import free_port
-from tests.rigs.server import ADMIN, RunningServer, wait_until
+from tests.rigs.server import ADMIN, HttpsServer, RunningServer, wait_until
 from tests.rigs.tls import HOST, write_certificate
 from tests.rigs.tools import find_tool
-
-
-class HttpsServer(RunningServer):
-    """Its HTTP port is the one that redirects."""
-
-    def __init__(self, directory, **ssl_settings):
-        self.http_port = ssl_settings.setdefault("http_port", free_port())
-        self.port_of_https = free_port()
-        super().__init__(directory, free_port(), ssl={"port": self.port_of_https, **ssl_settings})
-
-    @property
-    def url(self) -> str:
-        return f"https://localhost:{self.port_of_https}"
-
-    def _answers(self) -> bool:
-        try:
-            return requests.get(f"http://{HOST}:{self.http_port}/", timeout=5, allow_redirects=False).status_code == 301
-        except requests.ConnectionError:
-            return super()._answers()
 
 
 @pytest.fixture

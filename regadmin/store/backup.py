@@ -17,6 +17,9 @@ def back_up(path: Path, target: Path) -> None:
     """
     if not path.is_file():
         raise Error(f"there is no store {path}")
+    if target.with_name(f"{target.name}-wal").exists():
+        # What was written there last would be taken for a part of the copy.
+        raise Error(f"{target} is a store that is in use, or was when its server died; choose another name")
     draft = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))

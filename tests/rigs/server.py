@@ -118,6 +118,26 @@ class RunningServer:
             return self._process.poll() is not None and _raise_ended(self.log)
 
 
+class HttpsServer(RunningServer):
+    """Its HTTP port is the one that redirects."""
+
+    def __init__(self, directory, **ssl_settings):
+        self.http_port = ssl_settings.setdefault("http_port", free_port())
+        self.port_of_https = free_port()
+        super().__init__(directory, free_port(), ssl={"port": self.port_of_https, **ssl_settings})
+
+    @property
+    def url(self) -> str:
+        return f"https://localhost:{self.port_of_https}"
+
+    def _answers(self) -> bool:
+        try:
+            answer = requests.get(f"http://127.0.0.1:{self.http_port}/", timeout=5, allow_redirects=False)
+            return answer.status_code == 301
+        except requests.ConnectionError:
+            return super()._answers()
+
+
 class GuardedRegistry:
     """A server and a registry that know each other: tokens one way, notifications the other."""
 

@@ -79,6 +79,14 @@ def test_what_cannot_be_written_leaves_the_old_backup(store, path, target):
     assert os.listdir(target.parent) == [target.name]
 
 
+def test_a_store_in_use_is_no_place_for_a_backup(store, path, target):
+    with closing(Store(target)) as other:
+        add(other, "bob")
+        with pytest.raises(Error, match="in use"):
+            back_up(path, target)
+    assert logins(target) == ["bob"]
+
+
 def test_restoring_brings_back_what_was_and_keeps_what_is(store, path, target):
     add(store, "alice")
     back_up(path, target)
