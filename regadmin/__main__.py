@@ -16,6 +16,7 @@ from regadmin.demo import run as run_demo
 from regadmin.entities import Actor
 from regadmin.errors import Error, Misconfigured
 from regadmin.importing.plan import Weight
+from regadmin.messages import printable
 from regadmin.server import serve
 from regadmin.services import imports
 from regadmin.services.findings import CheckResult, Fact, State
@@ -184,8 +185,7 @@ def _import(settings: options.Settings, namespace) -> int:
     service = App(settings).imports
     outcome = service.run(plan, Actor("command line"), namespace.apply, namespace.grant_more)
     for line in _told(outcome):
-        # What a file holds must not command the terminal.
-        print("".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line))
+        print(printable(line))
     print(_summary(outcome))
     is_refused = plan.has(Weight.ERROR) or (namespace.apply and not outcome.is_applied)
     return EXIT_FAILED if is_refused else 0

@@ -38,6 +38,7 @@ from regadmin.services.indexing import Indexer
 from regadmin.services.metrics import Metrics, new_counters
 from regadmin.services.overview import Overview
 from regadmin.services.own_checks import OwnSide
+from regadmin.services.provisioning import Provisioning, release
 from regadmin.services.registry_settings import RegistrySettings
 from regadmin.services.repositories import Repositories
 from regadmin.services.rules import Rules
@@ -90,6 +91,9 @@ USER_AGENT = f"regadmin/{__version__}"
 
 END_SECONDS = 1
 """For what waits for a registry that hangs."""
+
+_FILES_MINUTES = 1 / 60
+"""Between two looks at the files that decide about users, groups and rules."""
 
 SHORTEST_SECRET = 32
 """Characters of the kept secret, whose 64 are made at the first start."""
@@ -218,7 +222,8 @@ class Groundwork:
         shared = [settings["registry.htpasswd"]] if settings["registry.auth-type"] == "basic" else []
         shared += [settings["ssl.key"]] if settings["ssl.type"] == "static" else []
         renewal = self.renewal.status if self.renewal else None
-        return OwnSide(self.certificate, renewal, tuple(map(Path, private)), tuple(map(Path, shared)))
+        provision = Path(settings["provision"]) if settings["provision"] else None
+        return OwnSide(self.certificate, renewal, tuple(map(Path, private)), tuple(map(Path, shared)), provision)
 
 
 class App(Groundwork):
@@ -241,6 +246,7 @@ class App(Groundwork):
         self.rules = Rules(self.store)
         nouns = self.users, self.groups, self.rules
         self.imports = Imports(self.store, *nouns, hasher, self._htpasswd_keeper.follow_change)
+        self.provisioning = self._provisioning(nouns)
         self.exports = Exports(self.store)
         self.sessions = self._sessions()
         self.throttle = Throttle(clock)
@@ -250,7 +256,7 @@ class App(Groundwork):
         self.synchronisation = Synchronisation(self.store, self.registry, indexer)
         self.repositories = Repositories(self.store, self.rules, self.registry)
         self.images = Images(self.store, self.rules, self.repositories)
-        self.overview = Overview(self.store, self._days_left)
+        self.overview = Overview(self.store, self._days_left, self.provisioning is not None)
         self._static = assets.StaticFiles(assets.directory("static"))
         self.wsgi = self._wsgi()
         self.redirect = self._redirect()
@@ -260,12 +266,17 @@ class App(Groundwork):
         self._uses = Worker("last uses", self.tokens.write_uses)
         self._first_sync = Worker("first synchronisation", self.synchronisation.run_if_empty)
         self._first_checks = Worker("first checks", self.checks.run)
-        # Threads of their own: an authority may take its time.
+        # Threads of their own: an authority may take its time, and many passwords to be hashed.
+        self._files_watch = Worker("provision", self._look_at_files)
         self._renewal_watch = Worker("renewal", self._renew)
         self._certificate_watch = Worker("certificate", self._take_up_certificate)
 
     def prepare(self) -> None:
         """What must be right before anything is served, and before the process is forked. Raises Misconfigured."""
+        if self.provisioning:
+            self.provisioning.begin()
+        else:
+            release(self.store)
         self._htpasswd_keeper.begin()
         self.events.on_arrival = self._bell.ring
         if self.certificate:
@@ -292,6 +303,9 @@ class App(Groundwork):
         if self.renewal:
             self._timer.every(1, self._renewal_watch.wake)
             self._renewal_watch.start()
+        if self.provisioning:
+            self._timer.every(_FILES_MINUTES, self._files_watch.wake)
+            self._files_watch.start()
         for thread in (self._inbox, self._first_sync, self._first_checks):
             thread.start()
 
@@ -301,7 +315,8 @@ class App(Groundwork):
         self._hasher.close()
         self._bell.stop()
         threads = (self._timer, self._uses, self._inbox, self._first_sync, self._first_checks)
-        running = [each for each in (*threads, self._renewal_watch, self._certificate_watch) if each.is_alive()]
+        threads += (self._renewal_watch, self._certificate_watch, self._files_watch)
+        running = [each for each in threads if each.is_alive()]
         for thread in running:
             thread.stop()
         deadline = time.monotonic() + END_SECONDS
@@ -326,10 +341,19 @@ class App(Groundwork):
         self.certificate.refresh()
         return True
 
+    def _look_at_files(self) -> bool:
+        self.provisioning.look()
+        return True
+
     def _clean_up(self) -> None:
         self.events.forget_old()
         self.store.sessions.delete_expired()
         self.activities.forget_old(self._settings["activity-days"])
+
+    def _provisioning(self, nouns: tuple[Users, Groups, Rules]) -> Provisioning | None:
+        path = self._settings["provision"]
+        on_change = self._htpasswd_keeper.follow_change
+        return Provisioning(self.store, *nouns, self._hasher, Path(path), on_change) if path else None
 
     def _sessions(self) -> Sessions:
         settings = self._settings

@@ -31,6 +31,8 @@ class Group:
     id: int
     name: str
     description: str = ""
+    source: str = ""
+    """The file that decides about it; '' if it was made here. The same with users and rules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class User:
     """The code of one of the languages of the pages; '' leaves it to the browser."""
     time_zone: str = ""
     """A name of the IANA time zone database; '' is UTC."""
+    source: str = ""
 
     @property
     def is_admin(self) -> bool:
@@ -72,6 +75,7 @@ class Rule:
     group_id: int | None = None
     audience: Audience | None = None
     is_disabled: bool = False
+    source: str = ""
 
     @property
     def owner_id(self) -> int:
@@ -217,6 +221,8 @@ class Actor:
     address: str = ""
     session_id: str = ""
     """The session that he asks in, which survives a change of his own password."""
+    is_file: bool = False
+    """Whether it is a file that decides about users, groups and rules; then `login` is its name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,11 @@ class Message(str):
         return _restored, (self.template, self.values)
 
 
+def printable(text: str) -> str:
+    """The same without what would command a terminal or begin a line: texts of files may hold it."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
 def packed(value: object) -> object:
     """The same for JSON: in place of each Message what it was made of."""
     if isinstance(value, Message):

@@ -209,6 +209,8 @@ OPTIONS = (
            "Processes that answer requests; auto is one for each core. With 1 everything is in one process"),
     Option("activity-days", ("RA_ACTIVITY_DAYS",), _integer(0, 36_500), "365",
            "Days for which the activity is kept; 0 keeps it for ever"),
+    Option("provision", ("RA_PROVISION",), PATH, "",
+           "Directory of YAML files that say which users, groups and rules there are; followed while the server runs"),
     Option("dev-host", ("RA_DEV_HOST",),
            Kind("URL", "must be http(s)://name[:port], without path", _origin), "",
            "One more origin that CORS allows on the API, for work on a frontend", has_flag=False, has_key=False),

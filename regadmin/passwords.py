@@ -88,6 +88,10 @@ class Passwords:
         with self._flight(key):
             return self._verified.get(key) or self._compute(password, stored, key)
 
+    def belongs(self, password: str, stored: str) -> bool:
+        """Like `verify` for what nobody waits for: in this thread, as before a process is forked there is no other."""
+        return bcrypt.checkpw(password.encode(), stored.encode())
+
     def close(self) -> None:
         """End the threads; what has not begun is given up."""
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -21,6 +21,7 @@ debug                     RA_DEBUG                              debug           
 trusted-proxies           RA_TRUSTED_PROXIES                    trusted_proxies            ()
 workers                   RA_WORKERS                            workers                    auto
 activity-days             RA_ACTIVITY_DAYS                      activity_days              365
+provision                 RA_PROVISION                          provision
 registry.host             RA_REGISTRY_HOST                      registry.host
 registry.port             RA_REGISTRY_PORT                      registry.port              5000
 registry.public           RA_REGISTRY_PUBLIC                    registry.public

@@ -9,7 +9,7 @@ from regadmin.decisions import INCLUDES, RESOURCE_TYPES
 from regadmin.entities import Audience, Group, Role, Rule, User
 from regadmin.errors import Malformed
 from regadmin.importing.located_yaml import Value, sole_document
-from regadmin.importing.plan import Plan, PlannedGroup, PlannedRule, PlannedUser
+from regadmin.importing.plan import Place, Plan, PlannedGroup, PlannedRule, PlannedUser, Weight
 
 VERSION = "1"
 _TOP = ("regadmin", "groups", "users", "rules")
@@ -22,7 +22,11 @@ _RULE = (*_OWNERS, "name", "type", "resource_name", "action", "disabled")
 
 def read(text: str, file: str) -> Plan:
     plan = Plan()
-    for document in sole_document(text, plan, file):
+    found = sole_document(text, plan, file)
+    if not found and not plan.remarks:
+        # Perhaps it is being written: that must not be read as if it asked for nothing.
+        plan.remark(Place(file), Weight.ERROR, f"is empty; must say `regadmin: {VERSION}`")
+    for document in found:
         fields = document.fields(_TOP)
         if fields["regadmin"].is_null:
             document.error(f"must say `regadmin: {VERSION}`")

@@ -45,11 +45,20 @@ class PlannedUser:
     password: str = field(default="", repr=False)
     groups: tuple[str, ...] = ()
 
+    @property
+    def subject(self) -> str:
+        """What it is about: nothing else may be about the same. So with groups and rules."""
+        return f"user {self.user.login}"
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedGroup:
     place: Place
     group: Group
+
+    @property
+    def subject(self) -> str:
+        return f"group {self.group.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,10 @@ class PlannedRule:
         if self.rule.audience:
             return "everybody" if self.rule.audience is Audience.EVERYONE else "all registered"
         return f"group {self.group}" if self.group else f"user {self.user}"
+
+    @property
+    def subject(self) -> str:
+        return f"the rule {self.rule.action} {self.rule.resource_type} {self.rule.resource_name} of {self.owner}"
 
 
 @dataclass(slots=True)

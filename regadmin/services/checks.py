@@ -11,6 +11,7 @@ from regadmin.messages import Message
 from regadmin.registry.client import Ping, RegistryClient
 from regadmin.services.findings import NAMES, CheckResult, Fact, State
 from regadmin.services.own_checks import OwnSide, check_clock, check_files, check_https
+from regadmin.services.provision_report import check_provision
 from regadmin.services.registry_settings import RegistrySettings
 from regadmin.store import Store
 
@@ -73,6 +74,8 @@ class Checks:
     def _applies(self, name: str) -> bool:
         if name in ("certificate", "clock"):
             return self._signing_key is not None
+        if name == "provision":
+            return self._own.provision is not None
         return name != "https" or self._own.certificate is not None
 
     def _ask_registry(self, address: str) -> dict[str, CheckResult]:
@@ -105,6 +108,7 @@ class Checks:
             self._notifications(),
             self._synchronisation(),
             self._access(),
+            check_provision(self._store, self._own.provision) if self._own.provision else None,
         ]
         return {result.name: result for result in results if result}
 

@@ -56,5 +56,6 @@ NAMES = {
     "notifications": Message("Notifications"),
     "synchronisation": Message("First synchronisation"),
     "access": Message("First user and rule"),
+    "provision": Message("Users and rules from files"),
 }
 """All checks, in the order in which they are gone through, and what people call them."""

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from regadmin.entities import DEFAULT_GROUP_ID, Actor, Group, Page
 from regadmin.errors import Conflict, Invalid, NotFound
 from regadmin.messages import Message
+from regadmin.services.sources import refuse_change, why_not_change
 from regadmin.store import Store
 from regadmin.store.groups import GroupSummary
 from regadmin.store.listing import Listing
@@ -37,21 +38,22 @@ class Groups:
             raise NotFound(Message("there is no group %(group)s", group=group_id))
         return group
 
-    def create(self, by: Actor, name: str = "", description: str = "") -> Group:
+    def create(self, by: Actor, name: str = "", description: str = "", source: str = "") -> Group:
         """Raises Invalid and Conflict."""
         _check(name, description)
         with self._store.transaction():
             try:
-                group = self._store.groups.create(name, description)
+                group = self._store.groups.create(name, description, source)
             except sqlite3.IntegrityError:
                 raise Conflict(Message("is taken by another group"), "name") from None
             self._store.activity.add("group created", by.login, name, by.address, asdict(group))
             return group
 
     def update(self, group_id: int, by: Actor, **fields) -> Group:
-        """Change the given fields. Raises Invalid, Conflict and NotFound."""
+        """Change the given fields. Raises Invalid, Conflict, Forbidden and NotFound."""
         with self._store.transaction():
             old = self.find(group_id)
+            refuse_change(old, by)
             new = replace(old, **fields)
             _check(new.name, new.description)
             try:
@@ -63,21 +65,23 @@ class Groups:
             return new
 
     def delete(self, group_id: int, by: Actor) -> Group:
-        """Its rules go with it; its members stay. Raises NotFound and Conflict."""
+        """Its rules go with it; its members stay. Raises NotFound, Forbidden and Conflict."""
         with self._store.transaction():
             group = self.find(group_id)
-            reason = self.why_not_delete(group)
-            if reason:
-                raise Conflict(reason)
+            refuse_change(group, by)
+            if group.id == DEFAULT_GROUP_ID:
+                raise Conflict(_why_it_stays(group))
             self._store.groups.delete(group_id)
             self._store.activity.add("group deleted", by.login, group.name, by.address, asdict(group))
             return group
 
     def why_not_delete(self, group: Group) -> str:
         """The reason why the group cannot be deleted, or ''."""
-        if group.id != DEFAULT_GROUP_ID:
-            return ""
-        return Message("the group %(group)s is the one of users without another; it stays", group=group.name)
+        return _why_it_stays(group) if group.id == DEFAULT_GROUP_ID else why_not_change(group)
+
+
+def _why_it_stays(group: Group) -> Message:
+    return Message("the group %(group)s is the one of users without another; it stays", group=group.name)
 
 
 def _check(name: str, description: str) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from regadmin.certificates.signing import WARNING_DAYS
 from regadmin.entities import Counts, RepositoryStorage, Storage
+from regadmin.services.provision_report import find_report
 from regadmin.store import Store
 
 LARGEST = 10
@@ -25,6 +26,8 @@ class Kind(StrEnum):
     """The certificate that signs tokens ends in `number` days."""
     EVENTS = "events"
     """`number` notifications could not be applied."""
+    PROVISION = "provision"
+    """`number` mistakes keep the files from being applied that decide about users, groups and rules."""
     SYNCHRONISATION = "synchronisation"
     """The last synchronisation failed."""
 
@@ -42,11 +45,15 @@ class Measured(NamedTuple):
 
 
 class Overview:
-    """`days_left` tells how many days the certificate is good for that signs tokens, if it is used at all."""
+    """`days_left` tells how many days the certificate is good for that signs tokens, if it is used at all.
 
-    def __init__(self, store: Store, days_left: Callable[[], int | None]):
+    `is_provisioned` if files decide about users, groups and rules.
+    """
+
+    def __init__(self, store: Store, days_left: Callable[[], int | None], is_provisioned: bool = False):
         self._store = store
         self._days_left = days_left
+        self._is_provisioned = is_provisioned
 
     def counts(self) -> Counts:
         return self._store.overview.counts()
@@ -68,9 +75,11 @@ class Overview:
     def concerns(self) -> list[Concern]:
         days_left, set_aside = self._days_left(), self._store.inbox.count_set_aside()
         run = self._store.sync_runs.latest()
+        report = find_report(self._store) if self._is_provisioned else None
         return [
             *([Concern(Kind.CERTIFICATE, days_left)] if days_left is not None and days_left < WARNING_DAYS else []),
             *([Concern(Kind.EVENTS, set_aside)] if set_aside else []),
+            *([Concern(Kind.PROVISION, len(report.errors))] if report and report.errors else []),
             *([Concern(Kind.SYNCHRONISATION)] if run and run.state in ("failed", "interrupted") else []),
         ]
 

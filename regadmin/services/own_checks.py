@@ -26,13 +26,15 @@ _GROUP_READS = _NOBODY_ELSE & ~stat.S_IRGRP
 class OwnSide:
     """`certificate` is what HTTPS is served with, None for HTTP; `renewal` tells how its renewal stands, if there is.
 
-    `private_files` are for the owner alone, `shared_files` also for the group.
+    `private_files` are for the owner alone, `shared_files` also for the group. `provision` is the directory of files
+    that decide about users, groups and rules, if there is one.
     """
 
     certificate: ServedCertificate | None = None
     renewal: Callable | None = None
     private_files: tuple[Path, ...] = ()
     shared_files: tuple[Path, ...] = ()
+    provision: Path | None = None
 
 
 def check_clock(theirs: int | None, ours: int) -> CheckResult:

@@ -13,6 +13,7 @@ from regadmin.errors import Conflict, Invalid, Malformed, NotFound
 from regadmin.messages import Message
 from regadmin.services.coverage import Coverage
 from regadmin.services.sight import OPENNESS, Sight, within
+from regadmin.services.sources import refuse_change
 from regadmin.store import Store
 from regadmin.store.listing import Listing
 from regadmin.store.rules import OwnedRule
@@ -96,9 +97,10 @@ class Rules:
     def update(
         self, rule_id: int, by: Actor, owner_id: int | None = None, is_group: bool | None = None, **fields
     ) -> Rule:
-        """Change the given fields. Raises Invalid, Conflict and NotFound."""
+        """Change the given fields. Raises Invalid, Conflict, Forbidden and NotFound."""
         with self._store.transaction():
             old = self.find(rule_id)
+            refuse_change(old, by)
             owner = old.owner_id if owner_id is None else owner_id
             fields |= self._owner(owner, old.is_group if is_group is None else is_group)
             new = self._checked(replace(old, **fields))
@@ -112,9 +114,10 @@ class Rules:
             return new
 
     def delete(self, rule_id: int, by: Actor) -> Rule:
-        """Raises NotFound."""
+        """Raises NotFound and Forbidden."""
         with self._store.transaction():
             rule = self.find(rule_id)
+            refuse_change(rule, by)
             row = self._row(rule)
             self._store.rules.delete(rule_id)
             self._store.activity.add("rule deleted", by.login, rule.resource_name, by.address, row)
@@ -244,8 +247,8 @@ class Rules:
         """For the activity: its owner by name, which says something even when he is gone."""
         kind = rule.audience or ("group" if rule.is_group else "user")
         row = {"id": rule.id, "name": rule.name, "owner_kind": str(kind), "owner": self.find_owned(rule.id).owner}
-        row |= {name: getattr(rule, name) for name in ("resource_type", "resource_name", "action", "is_disabled")}
-        return row
+        names = ("resource_type", "resource_name", "action", "is_disabled", "source")
+        return row | {name: getattr(rule, name) for name in names}
 
     def _owner(self, owner_id: int, is_group: bool) -> dict:
         """The owner of the REST contract's numbers. Raises Invalid."""
@@ -273,10 +276,15 @@ class Rules:
             wrong["resource_name"] = error.message
         if wrong:
             raise Invalid(wrong)
-        return rule if rule.name else replace(rule, name=f"{rule.action} {rule.resource_name}"[:MAX_TEXT])
+        return replace(rule, name=name_of(rule))
 
     def _taken(self, rule: Rule) -> AlreadySaid:
         return AlreadySaid(self._store.rules.find_equal(rule))
+
+
+def name_of(rule: Rule) -> str:
+    """What lists call it, though nobody gave it a name."""
+    return rule.name or f"{rule.action} {rule.resource_name}"[:MAX_TEXT]
 
 
 def _decide_at_the_realm(user: User | None, name: str, action: str, rules: list[Rule]) -> Decision:

@@ -15,6 +15,7 @@ from regadmin.errors import Conflict, Invalid, NotFound, Unauthenticated
 from regadmin.languages import LANGUAGES
 from regadmin.messages import Message
 from regadmin.passwords import Passwords
+from regadmin.services.sources import refuse_change, why_not_change
 from regadmin.store import Store
 from regadmin.store.listing import Listing
 from regadmin.store.users import UserSummary
@@ -114,20 +115,23 @@ class Users:
     ) -> User:
         """Change the given fields; an empty password keeps the old one.
 
-        Raises Invalid, Conflict and NotFound; Conflict too if it would take the last admin's rights, or his
+        Raises Invalid, Conflict, Forbidden and NotFound; Conflict too if it would take the last admin's rights, or his
         own from the one who asks.
         """
-        updated = self._update(user_id, by, password, group_ids, **fields)
+        user = self.find(user_id)
+        refuse_change(user, by)
+        _check(replace(user, **fields), password or None)
+        updated = self.follow(user_id, by, self._hasher.hash(password) if password else "", group_ids, **fields)
         self._on_change()
         return updated
 
-    def _update(
-        self, user_id: int, by: Actor, password: str = "", group_ids: Iterable[int] | None = None, **fields
+    def follow(
+        self, user_id: int, by: Actor, hashed: str = "", group_ids: Iterable[int] | None = None, **fields
     ) -> User:
-        _check(replace(self.find(user_id), **fields), password or None)
-        hashed = self._hasher.hash(password) if password else ""
+        """Like `update`, with a password that is hashed already, and without `on_change`, as `adopt`."""
         with self._store.transaction():
             old = self.find(user_id)
+            refuse_change(old, by)
             groups = old.groups if group_ids is None else self._groups(group_ids)
             new = replace(old, **fields, groups=groups)
             _check(new)
@@ -148,7 +152,9 @@ class Users:
         """His own password, by himself. Ends his other sessions. Raises Invalid.
 
         The default password need not be given again: everybody knows it, and he has just signed in with it.
+        Raises Forbidden if a file says what it is.
         """
+        refuse_change(user, by)
         passwords.check(new, "new")
         found = self._store.users.find_login(user.login)
         if not user.must_change_password and not self._hasher.verify(old, found[1] if found else None):
@@ -163,7 +169,10 @@ class Users:
         self._on_change()
 
     def change_preferences(self, user: User, by: Actor, name: str, language: str, time_zone: str) -> User:
-        """His own name, language and time zone, by himself; '' as in the entity User. Raises Invalid."""
+        """His own name, language and time zone, by himself; '' as in the entity User.
+
+        Raises Invalid, and Forbidden if a file says what his name is.
+        """
         new = replace(user, name=name or user.login, language=language, time_zone=time_zone)
         wrong = {}
         for check in (_check, _check_preferences):
@@ -176,6 +185,8 @@ class Users:
         with self._store.transaction():
             old = self.find(user.id)
             new = replace(old, name=new.name, language=language, time_zone=time_zone)
+            if new.name != old.name:
+                refuse_change(old, by)
             self._store.users.update(new)
             self._store.users.set_preferences(user.id, language, time_zone)
             if new.name != old.name:
@@ -189,14 +200,20 @@ class Users:
         self._store.users.set_preferences(user.id, language, user.time_zone)
 
     def delete(self, user_id: int, by: Actor) -> User:
-        """His rules and sessions go with him. Raises NotFound and Conflict."""
+        """His rules and sessions go with him. Raises NotFound, Forbidden and Conflict."""
+        user = self.let_go(user_id, by)
+        self._on_change()
+        return user
+
+    def let_go(self, user_id: int, by: Actor) -> User:
+        """Like `delete`, without `on_change`, as `adopt`."""
         with self._store.transaction():
             user = self.find(user_id)
+            refuse_change(user, by)
             self._refuse_lock_out(user, replace(user, is_blocked=True), by)
             self._store.users.delete(user_id)
             self._store.activity.add("user deleted", by.login, user.login, by.address, _row(user))
-        self._on_change()
-        return user
+            return user
 
     def join(self, login: str, group_id: int, by: Actor) -> User:
         """Make the user a member of the group. Raises Invalid."""
@@ -208,7 +225,7 @@ class Users:
             group_ids = [group.id for group in found[0].groups]
             if group_id in group_ids:
                 raise Invalid({"login": Message("the user %(user)s is a member already", user=login)})
-            return self._update(found[0].id, by, group_ids=[*group_ids, group_id])
+            return self.follow(found[0].id, by, group_ids=[*group_ids, group_id])
 
     def leave(self, user_id: int, group_id: int, by: Actor) -> User:
         """Take the user out of the group; without any other he is in the default group. Raises NotFound, Conflict."""
@@ -219,11 +236,11 @@ class Users:
                 raise Conflict(
                     Message("the user %(user)s is in no other group, and everybody is in one", user=user.login)
                 )
-            return self._update(user_id, by, group_ids=group_ids)
+            return self.follow(user_id, by, group_ids=group_ids)
 
     def why_not_delete(self, user: User, by: Actor) -> str:
         """The reason why this caller cannot delete him, or ''."""
-        return self._lock_out(user, replace(user, is_blocked=True), by)
+        return why_not_change(user) or self._lock_out(user, replace(user, is_blocked=True), by)
 
     def _groups(self, group_ids: Iterable[int]) -> tuple[Group, ...]:
         wanted = list(dict.fromkeys(group_ids)) or [DEFAULT_GROUP_ID]
@@ -238,6 +255,9 @@ class Users:
             raise Conflict(reason)
 
     def _lock_out(self, old: User, new: User, by: Actor) -> str:
+        if by.is_file:
+            # Files are looked at together: one may bring the admin whom another takes away.
+            return ""
         loses = old.is_admin and not old.is_blocked and (new.is_blocked or not new.is_admin)
         if loses and old.login == by.login:
             return Message("you cannot delete, block or demote yourself; ask another admin")
@@ -291,4 +311,4 @@ def _check_preferences(user: User) -> None:
 
 def _row(user: User) -> dict:
     row = {name: getattr(user, name) for name in CHANGEABLE}
-    return row | {"groups": [group.name for group in user.groups]}
+    return row | {"groups": [group.name for group in user.groups], "source": user.source}

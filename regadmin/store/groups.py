@@ -8,7 +8,7 @@ from regadmin.entities import DEFAULT_GROUP_ID, Group, Page
 from regadmin.store.database import Database, like
 from regadmin.store.listing import Listing, fetch
 
-_COLUMNS = "SELECT id, name, description "
+_COLUMNS = "SELECT id, name, description, source "
 _WHERE = r"""
 FROM groups
 WHERE (:q IS NULL OR name LIKE :q ESCAPE '\' OR description LIKE :q ESCAPE '\')
@@ -17,7 +17,7 @@ WHERE (:q IS NULL OR name LIKE :q ESCAPE '\' OR description LIKE :q ESCAPE '\')
 """
 _ORDERS = {"id": "id", "name": "name", "description": "description COLLATE NOCASE"}
 _SUMMARY_COLUMNS = """
-SELECT id, name, description,
+SELECT id, name, description, source,
        (SELECT count(*) FROM memberships m WHERE m.group_id = groups.id) AS member_count,
        (SELECT count(*) FROM rules r WHERE r.group_id = groups.id) AS rule_count
 """
@@ -55,18 +55,22 @@ class GroupStore:
         row = self._database.one(_COLUMNS + "FROM groups WHERE id = ?", (group_id,))
         return _group(row) if row else None
 
-    def create(self, name: str, description: str) -> Group:
+    def create(self, name: str, description: str, source: str = "") -> Group:
         """Raises sqlite3.IntegrityError if the name is taken."""
         row = self._database.one(
-            "INSERT INTO groups (name, description) VALUES (?, ?) RETURNING *", (name, description)
+            "INSERT INTO groups (name, description, source) VALUES (?, ?, ?) RETURNING *", (name, description, source)
         )
         return _group(row)
 
     def update(self, group: Group) -> Group:
         self._database.execute(
-            "UPDATE groups SET name = ?, description = ? WHERE id = ?", (group.name, group.description, group.id)
+            "UPDATE groups SET name = ?, description = ?, source = ? WHERE id = ?",
+            (group.name, group.description, group.source, group.id),
         )
         return group
+
+    def forget_sources(self) -> None:
+        self._database.execute("UPDATE groups SET source = '' WHERE source <> ''")
 
     def delete(self, group_id: int) -> None:
         """Its rules and memberships go with it; who was in no other group is in the default one from now on."""
@@ -82,7 +86,7 @@ class GroupStore:
 
 
 def _group(row: sqlite3.Row) -> Group:
-    return Group(row["id"], row["name"], row["description"])
+    return Group(row["id"], row["name"], row["description"], row["source"])
 
 
 def _summary(row: sqlite3.Row) -> GroupSummary:

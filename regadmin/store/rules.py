@@ -19,7 +19,7 @@ COALESCE((SELECT login FROM users WHERE users.id = rules.user_id),
 """
 _KIND = "CASE WHEN user_id IS NOT NULL THEN 'user' WHEN group_id IS NOT NULL THEN 'group' ELSE audience END"
 _COLUMNS = """
-SELECT id, name, resource_type, resource_name, action, user_id, group_id, audience, is_disabled
+SELECT id, name, resource_type, resource_name, action, user_id, group_id, audience, is_disabled, source
 """
 _WHERE = (
     r"""
@@ -127,8 +127,8 @@ class RuleStore:
         row = self._database.one(
             """
             INSERT INTO rules (name, user_id, group_id, audience, resource_type, resource_name, action,
-                               is_disabled, created_at)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id
+                               is_disabled, source, created_at)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id
             """,
             _values(rule) + (self._database.now(),),
         )
@@ -139,7 +139,7 @@ class RuleStore:
         self._database.execute(
             """
             UPDATE rules SET name = ?, user_id = ?, group_id = ?, audience = ?, resource_type = ?,
-                             resource_name = ?, action = ?, is_disabled = ? WHERE id = ?
+                             resource_name = ?, action = ?, is_disabled = ?, source = ? WHERE id = ?
             """,
             _values(rule) + (rule.id,),
         )
@@ -157,6 +157,9 @@ class RuleStore:
         )
         return _rule(row) if row else None
 
+    def forget_sources(self) -> None:
+        self._database.execute("UPDATE rules SET source = '' WHERE source <> ''")
+
     def delete(self, rule_id: int) -> None:
         self._database.execute("DELETE FROM rules WHERE id = ?", (rule_id,))
 
@@ -170,7 +173,7 @@ def _parameters(listing: Listing) -> dict:
 
 def _values(rule: Rule) -> tuple:
     owner = (rule.user_id, rule.group_id, rule.audience)
-    return (rule.name, *owner, rule.resource_type, rule.resource_name, rule.action, rule.is_disabled)
+    return (rule.name, *owner, rule.resource_type, rule.resource_name, rule.action, rule.is_disabled, rule.source)
 
 
 def _rule(row: sqlite3.Row) -> Rule:
@@ -185,6 +188,7 @@ def _rule(row: sqlite3.Row) -> Rule:
         group_id=row["group_id"],
         audience=Audience(audience) if audience else None,
         is_disabled=bool(row["is_disabled"]),
+        source=row["source"],
     )
 
 

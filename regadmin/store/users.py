@@ -13,8 +13,8 @@ from regadmin.store.listing import Listing, fetch
 
 _COLUMNS = """
 SELECT u.id, u.login, u.name, u.role, u.is_blocked, u.must_change_password, u.description, u.created_at,
-       u.language, u.time_zone,
-       (SELECT json_group_array(json_array(id, name, description)) FROM (
+       u.language, u.time_zone, u.source,
+       (SELECT json_group_array(json_array(id, name, description, source)) FROM (
           SELECT g.* FROM memberships m JOIN groups g ON g.id = m.group_id
           WHERE m.user_id = u.id ORDER BY m.position)) AS groups
 """
@@ -112,11 +112,11 @@ class UserStore:
             row = self._database.one(
                 """
                 INSERT INTO users
-                  (login, name, password_hash, role, is_blocked, must_change_password, description, created_at)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id
+                  (login, name, password_hash, role, is_blocked, must_change_password, description, source, created_at)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id
                 """,
                 (user.login, user.name, password_hash, user.role, user.is_blocked)
-                + (user.must_change_password, user.description, self._database.now()),
+                + (user.must_change_password, user.description, user.source, self._database.now()),
             )
             self._set_groups(row["id"], user.groups)
             return self.find(row["id"])
@@ -125,9 +125,9 @@ class UserStore:
         with self._database.transaction():
             self._database.execute(
                 """
-                UPDATE users SET login = ?, name = ?, role = ?, is_blocked = ?, description = ? WHERE id = ?
+                UPDATE users SET login = ?, name = ?, role = ?, is_blocked = ?, description = ?, source = ? WHERE id = ?
                 """,
-                (user.login, user.name, user.role, user.is_blocked, user.description, user.id),
+                (user.login, user.name, user.role, user.is_blocked, user.description, user.source, user.id),
             )
             self._set_groups(user.id, user.groups)
             return self.find(user.id)
@@ -176,6 +176,15 @@ class UserStore:
     def count_active_admins(self) -> int:
         return self._database.one("SELECT count(*) FROM users WHERE role = 'admin' AND NOT is_blocked")[0]
 
+    def count_active_admins_made_here(self) -> int:
+        """Those about whom no file decides."""
+        return self._database.one(
+            "SELECT count(*) FROM users WHERE role = 'admin' AND NOT is_blocked AND source = ''"
+        )[0]
+
+    def forget_sources(self) -> None:
+        self._database.execute("UPDATE users SET source = '' WHERE source <> ''")
+
     def _set_groups(self, user_id: int, groups: tuple[Group, ...]) -> None:
         self._database.execute("DELETE FROM memberships WHERE user_id = ?", (user_id,))
         for position, group in enumerate(groups):
@@ -195,6 +204,7 @@ def _user(row: sqlite3.Row) -> User:
         created_at=row["created_at"],
         language=row["language"],
         time_zone=row["time_zone"],
+        source=row["source"],
     )
 
 

@@ -48,6 +48,7 @@ def test_a_rule_is_created_and_shown_as_the_original_did(admin, alice):
         "resource_name": "team/app",
         "action": "pull",
         "disabled": True,
+        "source": "",
     }
     assert answer.json == {"error": False, "message": "access created", "id": 1, "data": row}
     assert admin.get(f"{ACCESS}/1").json["data"] == row

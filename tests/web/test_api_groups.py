@@ -24,11 +24,11 @@ def names(client, **parameters) -> list[str]:
 def test_the_default_group_exists_from_the_start(admin):
     row = admin.get(f"{GROUPS}/{DEFAULT_GROUP_ID}").json["data"]
     assert (row["id"], row["name"]) == (1, "default")
-    assert set(row) == {"id", "name", "description"}
+    assert set(row) == {"id", "name", "description", "source"}
 
 
 def test_a_group_is_created_changed_and_deleted(admin):
-    row = {"id": 2} | CREW
+    row = {"id": 2, "source": ""} | CREW
     assert admin.post(GROUPS, json=CREW).json == {"error": False, "message": "group created", "id": 2, "data": row}
     changed = admin.put(f"{GROUPS}/2", json={"name": "staff"}).json
     assert (changed["message"], changed["data"]) == ("group updated", row | {"name": "staff"})

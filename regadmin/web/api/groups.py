@@ -47,4 +47,4 @@ class GroupsApi:
 
 
 def _changes() -> dict:
-    return fields(inputs.json_body(), _FIELDS, ignored=("id",))
+    return fields(inputs.json_body(), _FIELDS, ignored=("id", "source"))

@@ -14,6 +14,7 @@ PATH = "/api/v1/openapi.json"
 _PARAMETER = re.compile(r"<(\w+):(\w+)>")
 _INTEGER, _TEXT, _BOOLEAN = {"type": "integer"}, {"type": "string"}, {"type": "boolean"}
 
+_SOURCE = {"source": _TEXT | {"description": "the file that decides about it, where it is changed; empty if none does"}}
 _USER = {
     "name": _TEXT,
     "login": _TEXT,
@@ -23,8 +24,9 @@ _USER = {
     "groups": {"type": "array", "items": _INTEGER},
     "blocked": _BOOLEAN,
     "description": _TEXT,
+    **_SOURCE,
 }
-_GROUP = {"name": _TEXT, "description": _TEXT}
+_GROUP = {"name": _TEXT, "description": _TEXT, **_SOURCE}
 _RULE = {
     "owner_id": _INTEGER | {"description": "a user or group; -999: all registered; -1000: everybody, anonymous too"},
     "is_group": _BOOLEAN,
@@ -33,6 +35,7 @@ _RULE = {
     "resource_name": _TEXT | {"description": "exact, a glob, or a regular expression between slashes"},
     "action": {"type": "string", "enum": ["pull", "push", "delete", "*"]},
     "disabled": _BOOLEAN,
+    **_SOURCE,
 }
 _CATALOG = {
     "repository_name": _TEXT,
@@ -106,8 +109,8 @@ def _body(row: dict, kind: str = _JSON, is_closed: bool = True) -> dict:
 
 
 def _row_body(row: dict) -> dict:
-    """A client may send a whole row back, with its number."""
-    return _body({"id": {"description": "ignored"}} | row)
+    """A client may send a whole row back, with what it cannot change."""
+    return _body(row | dict.fromkeys(("id", "source"), {"description": "ignored"}))
 
 
 def _in_json(schema: dict, example: object) -> dict:

@@ -58,7 +58,7 @@ class RulesApi:
 
 
 def _changes() -> dict:
-    return fields(inputs.json_body(), _FIELDS, ignored=("id",))
+    return fields(inputs.json_body(), _FIELDS, ignored=("id", "source"))
 
 
 def _row(rule: Rule) -> dict:
@@ -71,4 +71,5 @@ def _row(rule: Rule) -> dict:
         "resource_name": rule.resource_name,
         "action": rule.action,
         "disabled": rule.is_disabled,
+        "source": rule.source,
     }

@@ -63,7 +63,7 @@ class UsersApi:
 
 
 def _changes(old: User | None = None) -> dict:
-    changes = fields(inputs.json_body(), _FIELDS, ignored=("id",))
+    changes = fields(inputs.json_body(), _FIELDS, ignored=("id", "source"))
     group = changes.pop("group", None)
     if group is not None:
         changes["group_ids"] = _groups(group, changes.get("group_ids"), [g.id for g in old.groups] if old else [])
@@ -93,4 +93,5 @@ def _row(user: User) -> dict:
         "groups": [group.id for group in user.groups],
         "blocked": user.is_blocked,
         "description": user.description,
+        "source": user.source,
     }

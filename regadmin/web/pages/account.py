@@ -11,6 +11,7 @@ from regadmin.messages import Message
 from regadmin.services.repositories import Repositories
 from regadmin.services.rules import Rules
 from regadmin.services.sessions import Sessions
+from regadmin.services.sources import refuse_change
 from regadmin.services.users import Users, time_zones
 from regadmin.store.listing import Listing
 from regadmin.web import inputs
@@ -95,6 +96,7 @@ class AccountPages:
         return redirect(PATH + "#sessions")
 
     def show_password(self) -> str:
+        refuse_change(identity().user, identity().actor)
         return self._render_password(local_address(inputs.query().get("next", [""])[0]), {})
 
     def change_password(self) -> str:

@@ -3,6 +3,7 @@
 from regadmin.entities import Group
 from regadmin.errors import Conflict, Error, Forbidden
 from regadmin.services.groups import Groups
+from regadmin.services.sources import refuse_change
 from regadmin.services.users import Users
 from regadmin.store.listing import Listing
 from regadmin.web import inputs
@@ -65,6 +66,7 @@ class GroupPages:
 
     def show_edit(self, group_id: int) -> str:
         group = self._groups.find(group_id)
+        refuse_change(group, identity().actor)
         return self._render_form(group, {"name": group.name, "description": group.description})
 
     def update_group(self, group_id: int) -> str:

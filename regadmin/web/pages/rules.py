@@ -10,6 +10,7 @@ from regadmin.entities import Rule
 from regadmin.errors import Error, Forbidden, Invalid, Malformed
 from regadmin.messages import Message
 from regadmin.services.rules import AlreadySaid, Rules
+from regadmin.services.sources import refuse_change, why_not_change
 from regadmin.store.rules import OwnedRule
 from regadmin.web import inputs
 from regadmin.web.answers import status_of
@@ -134,6 +135,8 @@ class RulePages:
 
     def show_rule(self, rule_id: int) -> str:
         owned = self._rules.find_owned(rule_id)
+        if owned.rule.source:
+            return self._surface.render("access/show.html", row=owned)
         return self._show_form(_form_of(owned), owned.rule)
 
     def save_rule(self, rule_id: int | None = None) -> str:
@@ -144,6 +147,8 @@ class RulePages:
         rule = self._rules.find(rule_id) if rule_id is not None else None
         try:
             self._surface.check_csrf(posted)
+            if rule:
+                refuse_change(rule, identity().actor)
             if "preview" in posted:
                 return self._show_form(form, rule)
             prepared = self._rules.prepare(form.kind, form.owner, bool(form.confirmed), **form.rule)
@@ -182,8 +187,14 @@ class RulePages:
         return gone("/access")
 
     def _ask(self, rule_id: int, error: Error | None = None) -> str:
-        row, status = self._rules.find_owned(rule_id), status_of(error) if error else 200
-        return self._surface.question("access/delete.html", status, row=row, problem=error.message if error else "")
+        row = self._rules.find_owned(rule_id)
+        return self._surface.question(
+            "access/delete.html",
+            status_of(error) if error else 200,
+            row=row,
+            problem=error.message if error else "",
+            refusal=why_not_change(row.rule),
+        )
 
     def _save(self, rule: Rule | None, prepared: dict) -> None:
         by = identity().actor

@@ -9,6 +9,7 @@ from regadmin.messages import Message
 from regadmin.services.groups import Groups
 from regadmin.services.repositories import Repositories
 from regadmin.services.rules import Rules
+from regadmin.services.sources import refuse_change
 from regadmin.services.users import Users, generate_password
 from regadmin.store.listing import Listing
 from regadmin.web import inputs
@@ -104,6 +105,7 @@ class UserPages:
 
     def show_edit(self, user_id: int) -> str:
         account = self._users.find(user_id)
+        refuse_change(account, identity().actor)
         return self._render_form(account, _values_of(account))
 
     def update_user(self, user_id: int) -> str:
