@@ -10,8 +10,8 @@ FLOORS = [
     {"counters", "errors", "entities", "memory", "messages", "version"},
     {"scopes", "patterns", "options", "assets", "passwords", "languages", "translations", "readiness"}
     | {"parsing", "supervisor"},
-    {"decisions", "samples", "lanes"},
-    {"store", "registry", "certificates", "importing"},
+    {"decisions", "go_patterns", "samples", "lanes"},
+    {"store", "registry", "certificates", "identity", "importing"},
     {"services"},
     {"web", "scheduler", "tls"},
     {"app", "listener"},

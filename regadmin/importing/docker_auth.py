@@ -3,10 +3,10 @@
 import re
 from collections.abc import Iterator
 
-from regadmin import patterns
+from regadmin import go_patterns, patterns
 from regadmin.decisions import RESOURCE_TYPES
 from regadmin.errors import Malformed
-from regadmin.importing import actions, go_patterns
+from regadmin.importing import actions
 from regadmin.importing.first_match import Entry, FirstMatch
 from regadmin.importing.located_yaml import Value, sole_document
 from regadmin.importing.plan import Plan, Weight

@@ -13,8 +13,8 @@ from functools import lru_cache
 from regadmin import patterns
 from regadmin.decisions import RESOURCE_TYPES
 from regadmin.entities import Audience
+from regadmin.go_patterns import EVERYTHING
 from regadmin.importing import actions
-from regadmin.importing.go_patterns import EVERYTHING
 from regadmin.importing.plan import Place, Plan, Weight
 from regadmin.scopes import ACTIONS
 

@@ -6,11 +6,11 @@ Secrets count before the file: what they say of a user takes the place of what t
 import base64
 import re
 
-from regadmin import patterns
+from regadmin import go_patterns, patterns
 from regadmin.decisions import RESOURCE_TYPES
 from regadmin.entities import Audience
 from regadmin.errors import Malformed
-from regadmin.importing import actions, go_patterns
+from regadmin.importing import actions
 from regadmin.importing.located_yaml import Fields, Value, documents
 from regadmin.importing.plan import Plan, Weight
 

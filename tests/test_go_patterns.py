@@ -2,9 +2,8 @@
 
 import pytest
 
-from regadmin import patterns
+from regadmin import go_patterns, patterns
 from regadmin.errors import Malformed
-from regadmin.importing import go_patterns
 
 # What it is here, names that it matches, names that it does not.
 REGEXES = [
