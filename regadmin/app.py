@@ -20,6 +20,9 @@ from regadmin.certificates.served import ServedCertificate
 from regadmin.certificates.signing import WARNING_DAYS, SigningKey
 from regadmin.entities import Event
 from regadmin.errors import Misconfigured
+from regadmin.identity.program import Program
+from regadmin.identity.service import HttpService
+from regadmin.identity.source import Source
 from regadmin.options import MOST_WORKERS, Settings, split_hostname
 from regadmin.passwords import Passwords, usable_cores
 from regadmin.registry.client import RegistryClient
@@ -32,6 +35,7 @@ from regadmin.services.exports import Exports
 from regadmin.services.groups import Groups
 from regadmin.services.health import Health
 from regadmin.services.htpasswd import Htpasswd, HtpasswdKeeper
+from regadmin.services.identities import Identities
 from regadmin.services.images import Images
 from regadmin.services.imports import Imports
 from regadmin.services.indexing import Indexer
@@ -121,6 +125,7 @@ class Groundwork:
         )
         self._registry_address = f"{settings['registry.host']}:{settings['registry.port']}"
         self._verified_by = self._verify()
+        self.sources = self._sources()
         self.health = Health(self.store.now, self._registry(timeout=(2, 3), max_connections=2))
         self.renewal = self._renewal(clock) if settings["ssl.type"] == "auto" else None
         self.certificate = self._certificate(clock)
@@ -223,7 +228,15 @@ class Groundwork:
         shared += [settings["ssl.key"]] if settings["ssl.type"] == "static" else []
         renewal = self.renewal.status if self.renewal else None
         provision = Path(settings["provision"]) if settings["provision"] else None
-        return OwnSide(self.certificate, renewal, tuple(map(Path, private)), tuple(map(Path, shared)), provision)
+        files = tuple(map(Path, private)), tuple(map(Path, shared))
+        return OwnSide(self.certificate, renewal, *files, provision, self.sources)
+
+    def _sources(self) -> tuple[Source, ...]:
+        """The program first: it can say that a login is nobody else's business."""
+        command, url = self._settings["identity.program.command"], self._settings["identity.service.url"]
+        found: list[Source] = [Program(command)] if command else []
+        authorities = self._settings["identity.service.ca"] or certs.where()
+        return (*found, HttpService(url, authorities, USER_AGENT)) if url else tuple(found)
 
 
 class App(Groundwork):
@@ -241,6 +254,7 @@ class App(Groundwork):
         self._htpasswd_keeper = HtpasswdKeeper(self.htpasswd, settings["registry.htpasswd"] if is_basic else "")
         self.users = Users(self.store, hasher, self._htpasswd_keeper.follow_change)
         self.users.create_first_admin(settings["store.admin-password"])
+        self.identities = Identities(self.users, self.store, self.sources, settings["identity.ttl"])
         self.activities = Activities(self.store)
         self.groups = Groups(self.store)
         self.rules = Rules(self.store)
@@ -385,7 +399,7 @@ class App(Groundwork):
 
     def _wsgi(self) -> Callable:
         is_secure = self._settings["ssl.type"] != "none"
-        guards = Guards(self.users, self.sessions, self.throttle, self.counters, is_secure)
+        guards = Guards(self.identities, self.sessions, self.throttle, self.counters, is_secure)
         bottle = Bottle()
         # An id that SQLite cannot hold belongs to nothing: 404, not a fault.
         bottle.router.add_filter("int", lambda _: (r"-?[0-9]{1,15}", int, str))

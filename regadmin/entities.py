@@ -53,6 +53,10 @@ class User:
     time_zone: str = ""
     """A name of the IANA time zone database; '' is UTC."""
     source: str = ""
+    is_external: bool = False
+    """Whether another source of identity knows him: then the store does not, and his id is 0."""
+    rules: tuple["Rule", ...] = ()
+    """Those that the source gave him, beside the ones in the store."""
 
     @property
     def is_admin(self) -> bool:

@@ -78,5 +78,13 @@ class RegistryRefused(RegistryError):
         self.code = code
 
 
+class SourceUnavailable(Error):
+    """A source of identity cannot tell whether credentials are right (503). `reason` is for the owner of the server."""
+
+    def __init__(self, message: str, reason: str):
+        super().__init__(message)
+        self.reason = reason
+
+
 class Misconfigured(Error):
     """The server cannot start like this: a bad option, certificate or store file (exit status 2)."""

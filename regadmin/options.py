@@ -11,6 +11,7 @@ documentation. A value is text, whichever source it comes from, until its option
 import argparse
 import json
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from os.path import expanduser
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -130,6 +132,24 @@ def _hostname(text: str) -> str:
 def _origin(text: str) -> str:
     scheme, _, authority = text.rstrip("/").partition("://")
     return _matching("https?")(scheme) + "://" + _authority(authority)
+
+
+def _identity_url(text: str) -> str:
+    """Passwords are sent there."""
+    parts = urlsplit(_matching(rf"https?://{_HOST}(?::[0-9]+)?(?:/[!-~]*)?")(text))
+    if parts.port is not None:
+        PORT.parse(str(parts.port))
+    is_here = parts.hostname == "localhost" or (parts.scheme == "http" and ip_address(parts.hostname).is_loopback)
+    if not (parts.scheme == "https" or is_here) or parts.fragment:
+        raise ValueError(text)
+    return text
+
+
+def _command(text: str) -> tuple[str, ...]:
+    words = shlex.split(text)
+    if not words or not words[0].startswith("/"):
+        raise ValueError(text)
+    return tuple(words)
 
 
 def _registry_host(text: str) -> str:
@@ -273,6 +293,18 @@ OPTIONS = (
            "Lifetime of a session token"),
     Option("auth.cookie-ttl", ("RA_AUTH_COOKIE_TTL",), DURATION, "24h",
            "Lifetime of the session cookie"),
+
+    Option("identity.ttl", ("RA_IDENTITY_TTL",), _integer(1, 300), "60",
+           "Seconds for which the answer of an identity program or service holds"),
+    Option("identity.program.command", ("RA_IDENTITY_PROGRAM_COMMAND",),
+           Kind("COMMAND", "must be the absolute path of a program, and its arguments, quoted as in a shell", _command),
+           "",
+           "Program that is asked about logins without an account here, with its arguments; no shell runs it"),
+    Option("identity.service.url", ("RA_IDENTITY_SERVICE_URL",),
+           Kind("URL", "must be an https URL without credentials, or an http URL of this machine", _identity_url), "",
+           "HTTP service that is asked about logins without an account here, after the program"),
+    Option("identity.service.ca", ("RA_IDENTITY_SERVICE_CA",), PATH, "",
+           "Certificates to check that of the service with; when empty, the public authorities"),
 
     Option("logger.stdout", ("RA_LOGGER_STDOUT",), BOOLEAN, "false",
            "Write a short access log to standard output"),

@@ -49,6 +49,10 @@ auth.jwt-issuer           RA_AUTH_ISSUER_NAME                   auth.issuer_name
 auth.jwt-issuer           RA_AUTH_ISSUER_NAME                   auth.jwt_issuer            zebox
 auth.jwt-ttl              RA_AUTH_JWT_TTL                       auth.jwt_ttl               3600
 auth.cookie-ttl           RA_AUTH_COOKIE_TTL                    auth.cookie_ttl            86400
+identity.ttl              RA_IDENTITY_TTL                       identity.ttl               60
+identity.program.command  RA_IDENTITY_PROGRAM_COMMAND           identity.program.command
+identity.service.url      RA_IDENTITY_SERVICE_URL               identity.service.url
+identity.service.ca       RA_IDENTITY_SERVICE_CA                identity.service.ca
 logger.stdout             RA_LOGGER_STDOUT                      logger.stdout              False
 logger.enabled            RA_LOGGER_ENABLED                     logger.enabled             False
 logger.file               RA_LOGGER_FILE                        logger.filename            access.log
@@ -91,6 +95,9 @@ VALUES = {
     "registry.certs.ip": ("10.0.0.5,::1", ("10.0.0.5", "::1")),
     "auth.jwt-ttl": ("1h30m", 5400),
     "auth.cookie-ttl": ("90s", 90),
+    "identity.ttl": ("30", 30),
+    "identity.program.command": ("/bin/who 'a b'", ("/bin/who", "a b")),
+    "identity.service.url": ("https://auth.example:8443/login", "https://auth.example:8443/login"),
     "logger.stdout": ("yes", True),
     "logger.enabled": ("1", True),
     "logger.max-size": ("5M", 5 * 1024 * 1024),

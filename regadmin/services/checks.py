@@ -10,13 +10,16 @@ from regadmin.errors import Error, RegistryRefused
 from regadmin.messages import Message
 from regadmin.registry.client import Ping, RegistryClient
 from regadmin.services.findings import NAMES, CheckResult, Fact, State
-from regadmin.services.own_checks import OwnSide, check_clock, check_files, check_https
+from regadmin.services.own_checks import OwnSide, check_clock, check_files, check_https, check_sources
 from regadmin.services.provision_report import check_provision
 from regadmin.services.registry_settings import RegistrySettings
 from regadmin.store import Store
 
 _ASKING = ("registry", "challenge", "credentials", "clock", "deletion")
 """Those that ask the registry."""
+
+_SOURCES = "identity"
+"""The one that asks the sources of identity."""
 
 _KEPT_AS = "checks"
 _NOT_ASKED = Message("this has not been checked yet")
@@ -54,21 +57,21 @@ class Checks:
 
         `address` is where the reader reaches this server, such as `https://admin.example.org`.
         """
-        found = self._ask_registry(address or self._address)
+        found = self._ask_others(address or self._address)
         self._store.findings.keep(_KEPT_AS, [_row(result) for result in found.values()])
         return self._all(found)
 
     def look(self) -> list[CheckResult]:
         """The same for a visitor, who leaves nothing behind."""
-        return self._all(self._ask_registry(self._address))
+        return self._all(self._ask_others(self._address))
 
     def known(self) -> list[CheckResult]:
-        """The same without a request to the registry: of it, what any process found last."""
+        """The same without a request to others: of them, what any process found last."""
         kept = self._store.findings.find(_KEPT_AS)
         return self._all({row["name"]: _result(row) for row in kept[1]} if kept else {})
 
-    def _all(self, of_registry: dict[str, CheckResult]) -> list[CheckResult]:
-        found = self._look_around() | of_registry
+    def _all(self, of_others: dict[str, CheckResult]) -> list[CheckResult]:
+        found = self._look_around() | of_others
         return [found.get(name) or CheckResult(name, State.OPEN, _NOT_ASKED) for name in self._names]
 
     def _applies(self, name: str) -> bool:
@@ -76,10 +79,13 @@ class Checks:
             return self._signing_key is not None
         if name == "provision":
             return self._own.provision is not None
+        if name == _SOURCES:
+            return bool(self._own.sources)
         return name != "https" or self._own.certificate is not None
 
-    def _ask_registry(self, address: str) -> dict[str, CheckResult]:
+    def _ask_others(self, address: str) -> dict[str, CheckResult]:
         with ThreadPoolExecutor(len(_ASKING)) as pool:
+            sources = pool.submit(check_sources, self._own.sources)
             ping = pool.submit(self._ping)
             credentials = pool.submit(_outcome, self._probe.check_credentials)
             deletion = pool.submit(_outcome, self._probe.check_deletion)
@@ -92,6 +98,8 @@ class Checks:
             results.append(self._credentials(answer, credentials.result()))
             results.append(check_clock(answer.date, now))
             results.append(self._deletion(deletion.result()))
+        if self._applies(_SOURCES):
+            results.append(sources.result())
         return {result.name: result for result in results}
 
     def _ping(self) -> tuple[Ping | Error, int]:
@@ -99,7 +107,7 @@ class Checks:
         return _outcome(self._probe.ping), self._store.now()
 
     def _look_around(self) -> dict[str, CheckResult]:
-        """What can be told without the registry."""
+        """What can be told without asking others."""
         results = [
             self._default_password(),
             self._certificate(self._signing_key) if self._signing_key else None,

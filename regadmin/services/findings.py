@@ -52,6 +52,7 @@ NAMES = {
     "certificate": Message("Signing certificate"),
     "https": Message("HTTPS certificate"),
     "files": Message("Files with secrets"),
+    "identity": Message("Other sources of identity"),
     "deletion": Message("Deleting"),
     "notifications": Message("Notifications"),
     "synchronisation": Message("First synchronisation"),

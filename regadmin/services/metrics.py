@@ -81,7 +81,8 @@ _TOTALS = (
            ("pushed", "counted", "not counted", "removed", "still there", "gone before it was looked up",
             "about no manifest", "nothing to do", "set aside")),
     Metric(SIGN_INS_REFUSED, Kind.COUNTER,
-           "Credentials that were wrong, or came too early after failures", "reason", ("credentials", "throttled")),
+           "Credentials that were wrong, came too early after failures, or could not be checked", "reason",
+           ("credentials", "throttled", "unavailable")),
 )  # fmt: skip
 _LEVELS = (
     Metric(REQUESTS_WAITING, Kind.GAUGE, "Requests that wait for a thread"),

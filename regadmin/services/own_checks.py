@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from regadmin.certificates.served import ServedCertificate
-from regadmin.errors import Misconfigured
+from regadmin.errors import Misconfigured, SourceUnavailable
+from regadmin.identity.source import Source
 from regadmin.messages import Message
 from regadmin.services.findings import CheckResult, Fact, State
 
@@ -27,7 +28,7 @@ class OwnSide:
     """`certificate` is what HTTPS is served with, None for HTTP; `renewal` tells how its renewal stands, if there is.
 
     `private_files` are for the owner alone, `shared_files` also for the group. `provision` is the directory of files
-    that decide about users, groups and rules, if there is one.
+    that decide about users, groups and rules, if there is one. `sources` know people beside the store.
     """
 
     certificate: ServedCertificate | None = None
@@ -35,6 +36,7 @@ class OwnSide:
     private_files: tuple[Path, ...] = ()
     shared_files: tuple[Path, ...] = ()
     provision: Path | None = None
+    sources: tuple[Source, ...] = ()
 
 
 def check_clock(theirs: int | None, ours: int) -> CheckResult:
@@ -106,6 +108,30 @@ def check_files(own: OwnSide) -> CheckResult:
         Message("run “%(command)s”", command=" && ".join(commands)),
         tuple(Fact(path, mode) for path, mode in (private | shared).items()),
     )
+
+
+def check_sources(sources: tuple[Source, ...]) -> CheckResult:
+    """Ask each of them without any credentials."""
+    reasons = {source: _why_not(source) for source in sources}
+    facts = tuple(Fact(source.name, source.place) for source in sources)
+    failing = next((source for source in sources if reasons[source]), None)
+    if not failing:
+        return CheckResult("identity", State.OK, Message("they can be asked"), facts=facts)
+    return CheckResult(
+        "identity",
+        State.BAD,
+        Message("%(source)s: %(reason)s", source=failing.name, reason=reasons[failing]),
+        Message("mend it, or correct the options under identity: until then only accounts of this server get in"),
+        facts,
+    )
+
+
+def _why_not(source: Source) -> str:
+    try:
+        source.check()
+    except SourceUnavailable as error:
+        return error.reason
+    return ""
 
 
 def _open_to(paths: tuple[Path, ...], forbidden: int) -> dict[str, str]:

@@ -82,9 +82,11 @@ class Tokens:
         """
         if service and service != self._service:
             raise Malformed(f"this server signs for the service {self._service!r}, not for {service[:80]!r}")
-        if user:
+        is_external = user is not None and user.is_external
+        if user and not is_external:
             self._note_use(user)
-        if not revision:
+        # What another source says of somebody may change without a new revision, and he has no id.
+        if not revision or is_external:
             return self._granted(user, wanted)
         key = (revision, user.id if user else None, *wanted)
         recent = min(self._ttl // 4, self._ttl - LEAST_TTL)

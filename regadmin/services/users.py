@@ -277,6 +277,15 @@ def generate_password() -> str:
     return "-".join("".join(secrets.choice(_LETTERS) for _ in range(5)) for _ in range(4))
 
 
+def why_no_login(login: str) -> str:
+    """The reason why nobody can have this login, or ''."""
+    if not 0 < len(login) <= MAX_LOGIN or login != login.strip():
+        return Message("must hold 1 to %(most)s characters, without spaces around them", most=MAX_LOGIN)
+    if ":" in login or not login.isprintable():
+        return Message("must not hold a colon or control characters")
+    return ""
+
+
 def _check(user: User, password: str | None = None) -> None:
     """Raises Invalid with all that is wrong; a password that is None is not looked at."""
     wrong = {}
@@ -285,10 +294,8 @@ def _check(user: User, password: str | None = None) -> None:
             passwords.check(password)
     except Invalid as error:
         wrong |= error.fields
-    if not 0 < len(user.login) <= MAX_LOGIN or user.login != user.login.strip():
-        wrong["login"] = Message("must hold 1 to %(most)s characters, without spaces around them", most=MAX_LOGIN)
-    elif ":" in user.login or not user.login.isprintable():
-        wrong["login"] = Message("must not hold a colon or control characters")
+    if reason := why_no_login(user.login):
+        wrong["login"] = reason
     if not 0 < len(user.name) <= MAX_TEXT or not user.name.isprintable():
         wrong["name"] = Message("must hold 1 to %(most)s characters, without control characters", most=MAX_TEXT)
     if user.role not in list(Role):

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from regadmin.entities import DEFAULT_GROUP_ID, Group, Page
@@ -54,6 +55,15 @@ class GroupStore:
     def find(self, group_id: int) -> Group | None:
         row = self._database.one(_COLUMNS + "FROM groups WHERE id = ?", (group_id,))
         return _group(row) if row else None
+
+    def find_named(self, names: Iterable[str]) -> tuple[Group, ...]:
+        """Those of exactly these names that there are."""
+        names = list(names)
+        rows = names and self._database.all(
+            _COLUMNS + "FROM groups WHERE name COLLATE BINARY IN (SELECT value FROM json_each(?)) ORDER BY id",
+            (json.dumps(names),),
+        )
+        return tuple(map(_group, rows))
 
     def create(self, name: str, description: str, source: str = "") -> Group:
         """Raises sqlite3.IntegrityError if the name is taken."""

@@ -82,7 +82,10 @@ class RuleStore:
         return [row["name"] for row in rows]
 
     def list_for(self, user: User | None) -> list[Rule]:
-        """The enabled rules that belong to the user, to his groups and to those that he is one of."""
+        """The enabled rules that belong to the user, to his groups and to those that he is one of.
+
+        Of whom another source of identity knows, his groups are those that he comes with, and its rules are added.
+        """
         if user is None:
             rows = self._database.all(
                 _COLUMNS + "FROM rules WHERE audience = 'everyone' AND NOT is_disabled ORDER BY id"
@@ -92,11 +95,12 @@ class RuleStore:
                 _COLUMNS
                 + """
                 FROM rules WHERE NOT is_disabled AND (user_id = :user OR audience IS NOT NULL
-                  OR group_id IN (SELECT group_id FROM memberships WHERE user_id = :user)) ORDER BY id
+                  OR group_id IN (SELECT group_id FROM memberships WHERE user_id = :user)
+                  OR group_id IN (SELECT value FROM json_each(:groups))) ORDER BY id
                 """,
-                {"user": user.id},
+                {"user": user.id, "groups": json.dumps([group.id for group in user.groups if user.is_external])},
             )
-        return [_rule(row) for row in rows]
+        return [_rule(row) for row in rows] + list(user.rules if user else ())
 
     def list_reaching(self, user: User) -> list[Rule]:
         """Like `list_for`, with the disabled ones; his own come first, then those of his groups."""

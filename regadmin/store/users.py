@@ -94,6 +94,10 @@ class UserStore:
         )
         return (_user(row), row["password_hash"]) if row else None
 
+    def has_login(self, login: str) -> bool:
+        """Whether somebody has this login, or one that differs from it in upper and lower case only."""
+        return self._database.one("SELECT 1 FROM users WHERE login = ?", (login,)) is not None
+
     def list_hashes(self) -> dict[str, str]:
         """The password hashes by login, of those who may sign in to the registry."""
         rows = self._database.all(

@@ -19,6 +19,7 @@ _STATUS = {
     errors.Invalid: 422,
     errors.TooMany: 429,
     errors.RegistryError: 502,
+    errors.SourceUnavailable: 503,
 }
 _REGISTRY_CODES = {
     400: "UNSUPPORTED",
@@ -26,6 +27,7 @@ _REGISTRY_CODES = {
     403: "DENIED",
     404: "NAME_UNKNOWN",
     429: "TOOMANYREQUESTS",
+    503: "UNAVAILABLE",
 }
 
 

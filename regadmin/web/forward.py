@@ -76,7 +76,8 @@ class Forward:
             return None
         user = self._guards.authenticate(*credentials)
         refuse_default_password(user)
-        self._known.put(key, user, _KNOWN_SECONDS)
+        if not user.is_external:
+            self._known.put(key, user, _KNOWN_SECONDS)
         return user
 
 

@@ -9,13 +9,13 @@ from bottle import request, response
 
 from regadmin.counters import Counters
 from regadmin.entities import Actor, Role, User
-from regadmin.errors import Error, Forbidden, TooMany, Unauthenticated
+from regadmin.errors import Error, Forbidden, SourceUnavailable, TooMany, Unauthenticated
 from regadmin.memory import Memory
 from regadmin.messages import Message
+from regadmin.services.identities import Identities
 from regadmin.services.metrics import SIGN_INS_REFUSED
 from regadmin.services.sessions import Sessions, SignedIn
 from regadmin.services.throttle import Throttle
-from regadmin.services.users import Users
 from regadmin.web.inputs import basic_credentials, cookie
 from regadmin.web.routes import Access
 
@@ -56,6 +56,17 @@ def address() -> str:
     return request.environ.get("REMOTE_ADDR", "")
 
 
+def refuse_external(user: User | None) -> None:
+    """Raises Forbidden for whom another source of identity knows: he may use the registry and read the API, no more."""
+    if user and user.is_external:
+        raise Forbidden(
+            Message(
+                "this is for accounts of this server; yours comes from elsewhere, "
+                "and is good for the registry and for reading from the API"
+            )
+        )
+
+
 def refuse_default_password(user: User) -> None:
     """Raises Forbidden while the first admin still has the password that everybody knows."""
     if user.must_change_password:
@@ -65,8 +76,10 @@ def refuse_default_password(user: User) -> None:
 class Guards:
     """`is_secure` marks cookies as for HTTPS only."""
 
-    def __init__(self, users: Users, sessions: Sessions, throttle: Throttle, counters: Counters, is_secure: bool):
-        self._users = users
+    def __init__(
+        self, identities: Identities, sessions: Sessions, throttle: Throttle, counters: Counters, is_secure: bool
+    ):
+        self._identities = identities
         self._sessions = sessions
         self._throttle = throttle
         self._counters = counters
@@ -118,11 +131,15 @@ class Guards:
         return self._sessions.csrf(caller.session_id or self._visitor())
 
     def authenticate(self, login: str, password: str) -> User:
-        """Check the credentials; a failure is noted. Raises Unauthenticated, and TooMany without a look at them."""
+        """Check the credentials; a failure is noted. Raises Unauthenticated, and TooMany without a look at them.
+
+        Raises SourceUnavailable if they cannot be checked now, which is no failure of whoever sent them.
+        """
         request.environ["regadmin.login"] = login
         try:
-            with self._throttle.attempt(login, password, address()):
-                user = self._users.authenticate(login, password)
+            # The throttle lets attempts wait for each other, so the bound on those that may hang stands around it.
+            with self._identities.place(login, password), self._throttle.attempt(login, password, address()):
+                user = self._identities.authenticate(login, password)
         except Unauthenticated:
             self._counters.add(SIGN_INS_REFUSED, "credentials")
             self._sessions.note_failure(login, address())
@@ -130,18 +147,24 @@ class Guards:
         except TooMany:
             self._counters.add(SIGN_INS_REFUSED, "throttled")
             raise
-        self._right.put(self._digest(login, password), True, _RIGHT_SECONDS)
+        except SourceUnavailable:
+            self._counters.add(SIGN_INS_REFUSED, "unavailable")
+            raise
+        if not user.is_external:
+            self._right.put(self._digest(login, password), True, _RIGHT_SECONDS)
         return user
 
     def has_been_right(self, authorization: str) -> bool:
         """Whether the credentials of this header were right lately. It says how long they will take, not who calls."""
         try:
-            return self._right.get(self._digest(*basic_credentials(authorization))) or False
+            credentials = basic_credentials(authorization)
         except Error:
             return False
+        return bool(self._right.get(self._digest(*credentials))) or self._identities.are_known(*credentials)
 
     def sign_in(self, user: User) -> Identity:
-        """Start a session and set the cookies."""
+        """Start a session and set the cookies. Raises Forbidden."""
+        refuse_external(user)
         signed_in = self._sessions.start(user, address(), request.environ.get("HTTP_USER_AGENT", ""))
         self._set_cookies(signed_in)
         return Identity(signed_in.user, signed_in.session_id, by_cookie=True)

@@ -84,7 +84,8 @@ class Realm:
         revision = self._tokens.revision()
         question = self._question()
         token = self._tokens.issue(*question, revision)
-        if request.method == "GET":
+        is_external = question.user is not None and question.user.is_external
+        if request.method == "GET" and not is_external:
             self._known.put((revision, self._digest(*_asked(request.environ))), question, KNOWN_SECONDS)
         return self._body(token, request.environ)
 

@@ -7,7 +7,7 @@ from bottle import Bottle, HTTPError, HTTPResponse, request, response
 from regadmin.errors import Error, Forbidden, NotFound
 from regadmin.messages import Message
 from regadmin.web.answers import as_error, failed, secure_headers
-from regadmin.web.guards import CSRF_HEADER, Guards
+from regadmin.web.guards import CSRF_HEADER, Guards, refuse_external
 from regadmin.web.routes import Access, Route
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
@@ -48,6 +48,8 @@ class ApiSurface:
             return
         caller = self._guards.identify()
         self._guards.allow(caller, route.access)
+        if route.method not in _SAFE:
+            refuse_external(caller.user)
         if caller.by_cookie and route.method not in _SAFE:
             self._guards.check_csrf(caller, request.environ.get("HTTP_X_XSRF_TOKEN", ""))
 

@@ -61,7 +61,7 @@ class AuthApi:
 def _row(user: User) -> dict:
     return {
         "name": user.name,
-        "id": f"local_{user.id}",
+        "id": f"external_{user.login}" if user.is_external else f"local_{user.id}",
         "picture": "",
         "attrs": {"disabled": user.is_blocked, "uid": str(user.id)},
         "role": user.role,

@@ -1,7 +1,7 @@
 """Signing in and out, and where to begin"""
 
 from regadmin.entities import Role
-from regadmin.errors import Error, Forbidden, TooMany, Unauthenticated
+from regadmin.errors import Error, Forbidden, SourceUnavailable, TooMany, Unauthenticated
 from regadmin.messages import Message
 from regadmin.services.repositories import Repositories
 from regadmin.store.listing import Listing
@@ -49,9 +49,9 @@ class SigningPages:
         try:
             self._surface.check_csrf(form)
             user = self._guards.authenticate(login, form.get("password", [""])[0])
-        except (Unauthenticated, Forbidden, TooMany) as error:
+            self._guards.sign_in(user)
+        except (Unauthenticated, Forbidden, TooMany, SourceUnavailable) as error:
             return self._render(target, login, error)
-        self._guards.sign_in(user)
         return redirect(password_address(target) if user.must_change_password else target)
 
     def sign_out(self) -> str:

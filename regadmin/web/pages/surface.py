@@ -8,7 +8,7 @@ from bottle import Bottle, HTTPResponse, request, response
 from regadmin.errors import Error, Unauthenticated, Unforeseen
 from regadmin.messages import Message
 from regadmin.web.answers import as_error, status_of, tell_when
-from regadmin.web.guards import Guards, Identity, identity
+from regadmin.web.guards import Guards, Identity, identity, refuse_external
 from regadmin.web.inputs import is_fragment
 from regadmin.web.pages.rendering import Renderer
 from regadmin.web.routes import Route
@@ -23,6 +23,7 @@ _TITLES = {
     409: Message("This cannot be done now"),
     429: Message("Wait a little"),
     502: Message("The registry does not answer as it should"),
+    503: Message("Try again later"),
 }
 
 
@@ -86,6 +87,7 @@ class PageSurface:
         def call(**values):
             try:
                 caller = self._guards.identify_visitor()
+                refuse_external(caller.user)
                 address = self._elsewhere(caller, route)
                 return redirect(address, 401) if address else route.handler(**values)
             except HTTPResponse:

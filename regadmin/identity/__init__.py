@@ -1,0 +1,1 @@
+"""Others who know people: each source of identity behind the contract of `source.Source`."""
