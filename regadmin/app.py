@@ -254,7 +254,7 @@ class App(Groundwork):
         self._htpasswd_keeper = HtpasswdKeeper(self.htpasswd, settings["registry.htpasswd"] if is_basic else "")
         self.users = Users(self.store, hasher, self._htpasswd_keeper.follow_change)
         self.users.create_first_admin(settings["store.admin-password"])
-        self.identities = Identities(self.users, self.store, self.sources, settings["identity.ttl"])
+        self.identities = Identities(self.users, self.store, self.sources, settings["identity.ttl"], clock)
         self.activities = Activities(self.store)
         self.groups = Groups(self.store)
         self.rules = Rules(self.store)

@@ -8,7 +8,6 @@ import hmac
 import logging
 import secrets
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ MOST_AT_ONCE = 4
 """Half of the threads that there are for passwords: the others are for local accounts (regadmin.lanes)."""
 
 PATIENCE = 1.0
-"""Seconds that a source may take before those who find no place are refused."""
+"""Seconds that a source may take before those who find no place are refused; those after a failure are so at once."""
 
 MOST_REMEMBERED = 10_000
 MOST_BYTES = 1024
@@ -44,9 +43,9 @@ class Identities:
         self,
         users: Users,
         store: Store,
-        sources: Sequence[Source] = (),
-        ttl: float = 60,
-        clock: Callable[[], float] = time.monotonic,
+        sources: Sequence[Source],
+        ttl: float,
+        clock: Callable[[], float],
     ):
         self._users = users
         self._store = store
@@ -54,7 +53,7 @@ class Identities:
         self._ttl = ttl
         self._key = secrets.token_bytes(32)
         self._known: Memory[Person] = Memory(MOST_REMEMBERED, clock)
-        self._places = Places(MOST_AT_ONCE, PATIENCE)
+        self._places = Places(MOST_AT_ONCE)
         self._asking = threading.BoundedSemaphore(MOST_AT_ONCE)
         self._failures: dict[Source, str] = {}
 
@@ -67,7 +66,8 @@ class Identities:
         if self._is_local(login) or self.are_known(login, password):
             yield
             return
-        with self._places.take():
+        is_failing = any(self._failures.values())
+        with self._places.take(0 if is_failing else PATIENCE):
             yield
 
     def authenticate(self, login: str, password: str) -> User:
@@ -110,15 +110,22 @@ class Identities:
         try:
             if not self._asking.acquire(blocking=False):
                 raise unavailable("it still owes answers to those who were asked before")
-            answer: Future[Person | None] = Future()
-            threading.Thread(target=self._answer, args=(answer, source, login, password), daemon=True).start()
-            person = answer.result(TIMEOUT + _SLACK)
+            person = self._begin(source, login, password).result(TIMEOUT + _SLACK)
         except TimeoutError:
             raise self._note(source, unavailable("it did not answer in time")) from None
         except SourceUnavailable as error:
             raise self._note(source, error) from None
         self._note(source)
         return person
+
+    def _begin(self, source: Source, login: str, password: str) -> Future:
+        answer: Future[Person | None] = Future()
+        try:
+            threading.Thread(target=self._answer, args=(answer, source, login, password), daemon=True).start()
+        except RuntimeError:
+            self._asking.release()
+            raise unavailable("there is no thread to ask it in") from None
+        return answer
 
     def _answer(self, answer: Future, source: Source, login: str, password: str) -> None:
         try:
