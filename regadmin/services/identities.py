@@ -40,12 +40,7 @@ class Identities:
     """`sources` are asked in their order. What they say of a person holds for `ttl` seconds."""
 
     def __init__(
-        self,
-        users: Users,
-        store: Store,
-        sources: Sequence[Source],
-        ttl: float,
-        clock: Callable[[], float],
+        self, users: Users, store: Store, sources: Sequence[Source], ttl: float, clock: Callable[[], float]
     ):
         self._users = users
         self._store = store
@@ -115,6 +110,9 @@ class Identities:
             raise self._note(source, unavailable("it did not answer in time")) from None
         except SourceUnavailable as error:
             raise self._note(source, error) from None
+        except Unauthenticated:
+            self._note(source)
+            raise
         self._note(source)
         return person
 

@@ -144,14 +144,15 @@ def test_a_source_that_fails_lets_nobody_in_and_the_next_answer_counts(identitie
     assert found.authenticate("carol", "secret").is_external
 
 
-def test_the_owner_hears_of_a_failure_once_and_of_its_end(identities, caplog):
+@pytest.mark.parametrize("answer", [None, Unauthenticated("no")])
+def test_the_owner_hears_of_a_failure_once_and_of_its_end(identities, caplog, answer):
     source = Told(unavailable("it is away"))
     found = identities(source)
     with caplog.at_level(logging.INFO):
         for _ in range(3):
             with pytest.raises(SourceUnavailable):
                 found.authenticate("carol", "secret")
-        source.answer = None
+        source.answer = answer
         with pytest.raises(Unauthenticated):
             found.authenticate("carol", "secret")
     said = [record.getMessage() for record in caplog.records]
