@@ -92,7 +92,7 @@ def test_the_api_names_the_file_and_refuses_changes(admin, ids, noun):
 def test_the_own_account_keeps_its_language_and_the_file_its_password(app, browser):
     alice = browser("alice", PASSWORD)
     page = alice.get("/account").text
-    assert f"This comes from the file {FILE}." in page
+    assert f"Your name and your password come from the file {FILE}" in page
     assert 'name="new"' not in page
     assert alice.get("/password").status == 403
     form = {"csrf": token(alice), "old": PASSWORD, "new": "another password", "repeat": "another password"}
