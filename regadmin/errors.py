@@ -86,5 +86,9 @@ class SourceUnavailable(Error):
         self.reason = reason
 
 
+class StoreUnavailable(Error):
+    """The disk is full, or another program keeps the store locked (503). Nothing was changed."""
+
+
 class Misconfigured(Error):
     """The server cannot start like this: a bad option, certificate or store file (exit status 2)."""

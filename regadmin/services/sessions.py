@@ -78,7 +78,11 @@ class Sessions:
             self._store.activity.add("signed out", by.login, by.login, by.address)
 
     def note_failure(self, login: str, address: str) -> None:
-        self._store.activity.add("sign-in failed", login[:64], login[:64], address)
+        try:
+            self._store.activity.add("sign-in failed", login[:64], login[:64], address)
+        except sqlite3.OperationalError as error:
+            # Wrong is wrong, whether it can be noted or not.
+            log.warning("a failed sign-in of %r is not noted: %s", login[:64], error)
 
     def identify(self, token: str, is_renewed: bool = False) -> SignedIn:
         """Who holds this JWT. With `is_renewed`, one whose own time is over is replaced. Raises Unauthenticated."""

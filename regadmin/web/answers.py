@@ -3,10 +3,12 @@
 import json
 import logging
 import secrets
+import sqlite3
 
 from bottle import response
 
 from regadmin import errors
+from regadmin.messages import Message
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +22,7 @@ _STATUS = {
     errors.TooMany: 429,
     errors.RegistryError: 502,
     errors.SourceUnavailable: 503,
+    errors.StoreUnavailable: 503,
 }
 _REGISTRY_CODES = {
     400: "UNSUPPORTED",
@@ -35,10 +38,19 @@ def status_of(error: errors.Error) -> int:
     return next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 500)
 
 
+_NO_FAULT_OF_OURS = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_BUSY", "SQLITE_READONLY", "SQLITE_CANTOPEN")
+
+
 def as_error(exception: Exception) -> errors.Error:
     """An error that can be shown. Anything unforeseen gets a reference number, and its traceback the log."""
     if isinstance(exception, errors.Error):
         return exception
+    if isinstance(exception, sqlite3.OperationalError) and exception.sqlite_errorname.startswith(_NO_FAULT_OF_OURS):
+        log.error("the store cannot be used: %s", exception)
+        why = str(exception)
+        return errors.StoreUnavailable(
+            Message("the store cannot be written now (%(reason)s); nothing was changed, try again", reason=why)
+        )
     reference = secrets.token_hex(4)
     log.error("unforeseen error, reference %s", reference, exc_info=exception)
     return errors.Unforeseen(reference)

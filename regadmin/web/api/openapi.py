@@ -219,7 +219,7 @@ _ERRORS = {
     "422": "a field, named, holds what it cannot hold",
     "429": "too many failed attempts to sign in; Retry-After says when the next may come",
     "502": "the registry does not do what it was asked",
-    "503": "the credentials cannot be checked now",
+    "503": "the credentials cannot be checked now, or the store cannot be written",
 }
 _FIELDS = {"type": "object", "additionalProperties": _TEXT}
 _FAILURES = {
