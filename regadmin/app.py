@@ -280,6 +280,7 @@ class App(Groundwork):
         self._uses = Worker("last uses", self.tokens.write_uses)
         self._first_sync = Worker("first synchronisation", self.synchronisation.run_if_empty)
         self._first_checks = Worker("first checks", self.checks.run)
+        self._first_measurement = Worker("first measurement", self.overview.measure)
         # Threads of their own: an authority may take its time, and many passwords to be hashed.
         self._files_watch = Worker("provision", self._look_at_files)
         self._renewal_watch = Worker("renewal", self._renew)
@@ -320,7 +321,7 @@ class App(Groundwork):
         if self.provisioning:
             self._timer.every(_FILES_MINUTES, self._files_watch.wake)
             self._files_watch.start()
-        for thread in (self._inbox, self._first_sync, self._first_checks):
+        for thread in (self._inbox, self._first_sync, self._first_checks, self._first_measurement):
             thread.start()
 
     def end(self) -> None:
@@ -328,7 +329,8 @@ class App(Groundwork):
         self.synchronisation.stop()
         self._hasher.close()
         self._bell.stop()
-        threads = (self._timer, self._uses, self._inbox, self._first_sync, self._first_checks)
+        first = (self._first_sync, self._first_checks, self._first_measurement)
+        threads = (self._timer, self._uses, self._inbox, *first)
         threads += (self._renewal_watch, self._certificate_watch, self._files_watch)
         running = [each for each in threads if each.is_alive()]
         for thread in running:

@@ -297,9 +297,13 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a list, and how many rows there are in all, or with `is_more` more than that."""
+    """One page of a list, and how many rows there are in all, or with `is_more` more than that.
+
+    Where `searched` is not 0 only so many of the newest rows were looked at.
+    """
 
     rows: list[Any]
     total: int
     offset: int = 0
     is_more: bool = False
+    searched: int = 0

@@ -57,7 +57,8 @@ class Activities:
         """ActivityEntry rows, newest first. The filters are q, actor, event, repository, since and until.
 
         `q` is looked for in actor, object and address; `repository` finds its tags and digests too; the times
-        are in seconds, `until` not included. With `is_more` in the answer there are more rows than `total`.
+        are in seconds, `until` not included. With `is_more` in the answer there are more rows than `total`,
+        with `searched` only so many of the newest were looked at.
         """
         return self._store.activity.list(listing)
 

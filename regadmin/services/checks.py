@@ -21,7 +21,7 @@ _ASKING = ("registry", "challenge", "credentials", "clock", "deletion")
 _SOURCES = "identity"
 """The one that asks the sources of identity."""
 
-_KEPT_AS = "checks"
+_KEPT_AS, _KEPT_SECONDS = "checks", 3600
 _NOT_ASKED = Message("this has not been checked yet")
 _NO_ANSWER = Message("this cannot be told while the registry does not answer")
 
@@ -58,7 +58,7 @@ class Checks:
         `address` is where the reader reaches this server, such as `https://admin.example.org`.
         """
         found = self._ask_others(address or self._address)
-        self._store.findings.keep(_KEPT_AS, [_row(result) for result in found.values()])
+        self._keep(found)
         return self._all(found)
 
     def look(self) -> list[CheckResult]:
@@ -69,6 +69,14 @@ class Checks:
         """The same without a request to others: of them, what any process found last."""
         kept = self._store.findings.find(_KEPT_AS)
         return self._all({row["name"]: _result(row) for row in kept[1]} if kept else {})
+
+    def _keep(self, found: dict[str, CheckResult]) -> None:
+        """For all processes; not at each visit, because what they measure is never twice the same."""
+        kept = self._store.findings.find(_KEPT_AS)
+        known = [_result(row) for row in kept[1]] if kept else []
+        is_fresh = kept and self._store.now() - kept[0] < _KEPT_SECONDS
+        if not is_fresh or [_gist(result) for result in known] != [_gist(result) for result in found.values()]:
+            self._store.findings.keep(_KEPT_AS, [_row(result) for result in found.values()])
 
     def _all(self, of_others: dict[str, CheckResult]) -> list[CheckResult]:
         found = self._look_around() | of_others
@@ -281,6 +289,10 @@ class Checks:
                 Message("create a rule for a user, a group or everybody"),
             )
         return CheckResult("access", State.OK, Message("there are users, and rules for them"))
+
+
+def _gist(result: CheckResult) -> tuple:
+    return result.name, result.state, result.says, result.remedy
 
 
 def _row(result: CheckResult) -> dict:

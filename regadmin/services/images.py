@@ -177,13 +177,15 @@ class Images:
         configuration = read_configuration(config) if config is not None else None
         manifest = _parsed(raw, held.media_type)
         layers = manifest.layers if manifest else ()
+        with self._store.snapshot():
+            shared = self._index.sharing(repository, held.digest, self._rules.seen(self._rules.sight(user)))
         return Content(
             held,
             manifest,
             _pretty(raw),
             configuration,
             read_history(configuration.history if configuration else None, layers),
-            self._index.sharing(repository, held.digest, self._rules.seen(self._rules.sight(user))),
+            shared,
         )
 
     def _selected_content(

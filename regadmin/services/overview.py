@@ -65,9 +65,10 @@ class Overview:
         found = self._store.findings.find(_NAME)
         return Measured(found[0], _storage(found[1])) if found else self._measured_now()
 
-    def measure(self) -> None:
+    def measure(self) -> bool:
         """For the background work of one process: keep the measurement for all of them."""
         self._store.findings.keep(_NAME, asdict(self._measured_now().storage))
+        return True
 
     def _measured_now(self) -> Measured:
         return Measured(self._store.now(), self._store.overview.storage(LARGEST))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from regadmin.entities import Actor, Audience, Page, Repository, Tag, User
+from regadmin.entities import Actor, Audience, Page, Repository, User
 from regadmin.errors import NotFound, RegistryError, RegistryUnavailable
 from regadmin.messages import Message
 from regadmin.registry.client import RegistryClient
@@ -43,6 +43,10 @@ class TagList:
 
 
 class Repositories:
+    """Who sees what is told by the ids of repositories, which are used again: a list and what its reader may see are
+    read from one snapshot, or a repository that comes in between could be shown to the wrong one.
+    """
+
     def __init__(self, store: Store, rules: Rules, registry: RegistryClient):
         self._store = store
         self._rules = rules
@@ -50,29 +54,40 @@ class Repositories:
 
     def list(self, user: User | None, listing: Listing) -> Page:
         """Repositories that the user may pull; None is an anonymous visitor."""
-        return self._store.repositories.list(listing, self._seen(user))
+        with self._store.snapshot():
+            return self._store.repositories.list(listing, self._seen(user))
 
     def list_tags(self, user: User | None, listing: Listing) -> Page:
         """Tags of the repositories that the user may pull."""
-        return self._store.repositories.list_tags(listing, self._seen(user))
+        with self._store.snapshot():
+            return self._store.repositories.list_tags(listing, self._seen(user))
+
+    def list_manifests(self, user: User | None, listing: Listing) -> tuple[Page, dict[int, bytes]]:
+        """`list_tags`, and the bytes of what they point to by their ids."""
+        with self._store.snapshot():
+            page = self.list_tags(user, listing)
+            return page, self._store.repositories.documents(tag.id for tag in page.rows)
 
     def browse(self, user: User | None, listing: Listing, openness: str = "") -> Page:
         """Like `list`, but the rows are Listed; `openness` is '' or one of OPENNESS."""
-        sight = self._rules.sight(user)
-        page = self._store.repositories.list(listing, self._rules.seen(sight, openness))
-        tags = self._searched_tags(listing, page.rows)
+        with self._store.snapshot():
+            sight = self._rules.sight(user)
+            page = self._store.repositories.list(listing, self._rules.seen(sight, openness))
+            tags = self._searched_tags(listing, page.rows)
         rows = [_listed(sight, repository, tags.get(repository.id)) for repository in page.rows]
         return replace(page, rows=rows)
 
     def each(self, user: User | None, listing: Listing, openness: str = "") -> Iterator[Listed]:
         """All rows that `browse` has pages of, read as they are asked for."""
-        sight = self._rules.sight(user)
-        found = self._store.repositories.each(listing, self._rules.seen(sight, openness))
+        with self._store.snapshot():
+            sight = self._rules.sight(user)
+            found = self._store.repositories.each(listing, self._rules.seen(sight, openness))
         return (_listed(sight, repository) for repository in found)
 
     def namespaces(self, user: User | None, text: str = "") -> list[str]:
         """The first segments of the names that he may see, of those that hold the text the first few."""
-        return self._store.repositories.namespaces(text, MOST_NAMESPACES, self._seen(user))
+        with self._store.snapshot():
+            return self._store.repositories.namespaces(text, MOST_NAMESPACES, self._seen(user))
 
     def browse_tags(self, user: User | None, name: str, listing: Listing) -> TagList:
         """The tags of one repository. Raises NotFound, also for what he may not see."""
@@ -88,10 +103,6 @@ class Repositories:
         if not repository or not self._may_see(user, name):
             raise NotFound(Message("there is no repository %(name)s", name=name))
         return repository
-
-    def documents(self, tags: Iterable[Tag]) -> dict[int, bytes]:
-        """The manifests' bytes by the ids of the tags, for somebody who was shown the tags."""
-        return self._store.repositories.documents(tag.id for tag in tags)
 
     def document(self, name: str, digest: str) -> bytes:
         """A manifest's bytes, for somebody who was shown the manifest. Raises NotFound."""

@@ -23,6 +23,7 @@ class Store:
     def __init__(self, path: str | Path, clock: Callable[[], float] = time.time, is_reader: bool = False):
         self.database = Database(path, clock, is_reader)
         self.transaction = self.database.transaction
+        self.snapshot = self.database.snapshot
         self.now = self.database.now
         self.users = UserStore(self.database)
         self.groups = GroupStore(self.database)

@@ -13,6 +13,12 @@ from regadmin.store.listing import Listing
 MOST_COUNTED = 10_000
 """Rows of a list that are counted one by one; that there are more is all that a reader wants to know."""
 
+MOST_READ = 100_000
+"""Rows that a search reads, where it has no index to look a text up."""
+
+_RARE = 20_000
+"""Of more rows to look up than that, it is better to read the newest that the other filters leave."""
+
 _QUARTER = 900
 _BATCH = 1000
 
@@ -32,9 +38,6 @@ _SELECTIVE = ("actor", "repository")
 
 _FOUND_BY_TEXT = """id IN (SELECT rowid FROM activity_text WHERE activity_text MATCH :phrase
                          ORDER BY rowid DESC LIMIT :newest)"""
-_COUNT_PHRASE = """
-SELECT count(*) FROM (SELECT 1 FROM activity_text WHERE activity_text MATCH :phrase LIMIT :most)
-"""
 _SINCE = "id >= (SELECT min(+id) FROM activity WHERE at >= :since) AND at >= :since"
 """For a search, which has to read every row: in the order of the table that takes half the time."""
 
@@ -106,10 +109,12 @@ class ActivityStore:
     def list(self, listing: Listing) -> Page:
         """Newest first. The filters are q, actor, event, repository, since and until (not included).
 
-        Beyond MOST_COUNTED, and beyond the page itself, `total` is only a lower bound.
+        Beyond MOST_COUNTED, and beyond the page itself, `total` is only a lower bound. Short texts are looked for in
+        the newest MOST_READ rows, with other filters common ones too: `searched` tells.
         """
-        most = max(MOST_COUNTED, listing.offset + (listing.limit or 0)) + 1
-        where, values = self._searched(listing, most)
+        if listing.filters.get("q") and listing.limit is not None:
+            return self._search(listing)
+        where, values = _narrowed(listing.filters)
         limit = -1 if listing.limit is None else listing.limit
         rows = self._page(where, values | {"limit": limit, "offset": listing.offset})
         if (rows or not listing.offset) and (listing.limit is None or len(rows) < listing.limit):
@@ -180,22 +185,42 @@ class ActivityStore:
         )
         return [dict(row) | {"details": json.loads(row["details"])} for row in rows]
 
-    def _searched(self, listing: Listing, most: int) -> tuple[str, dict]:
-        """`_narrowed`, by the trigram index if that answers the search.
+    def _search(self, listing: Listing) -> Page:
+        """Ids up to the end of the page and of the count are found at one go: reading for both takes twice as long."""
+        most = max(MOST_COUNTED, listing.offset + listing.limit)
+        where, values, searched = self._searched(listing.filters, most + 1)
+        sql = f"SELECT id {where} ORDER BY at DESC, id DESC LIMIT :most"
+        found = [row["id"] for row in self._database.all(sql, values | {"most": most + 1})]
+        ids = json.dumps(found[listing.offset : listing.offset + listing.limit])
+        rows = self._database.all(f"WITH page AS (SELECT value AS id FROM json_each(:ids)) {_FOUND}", {"ids": ids})
+        is_more = len(found) > most
+        total = min(len(found), most)
+        return Page(list(map(_entry, rows)), total, listing.offset, is_more, 0 if is_more else searched)
 
-        Of more than `most` rows that hold the text, the newest are enough if nothing else narrows the list.
-        Otherwise so many are passed over soon when all of them are read.
+    def _searched(self, filters: Mapping, most: int) -> tuple[str, dict, int]:
+        """`_narrowed` for a search, and how many of the newest rows it looks at, 0 for all.
+
+        What holds a rare text is looked up. Of the rest, the newest are read, unless nothing else narrows a search
+        for which there is an index.
         """
-        where, values = _narrowed(listing.filters)
-        phrase = self._database.phrase(listing.filters.get("q"))
-        if not phrase or listing.limit is None:
-            return where, values
+        where, values = _narrowed(filters)
+        phrase = self._database.phrase(filters["q"])
         is_alone = values.keys() <= {"q", "since"}
-        values |= {"phrase": phrase, "newest": most if is_alone else -1}
-        if not is_alone and self._database.one(_COUNT_PHRASE, {"phrase": phrase, "most": most})[0] == most:
-            return where, values
-        conditions = _UNINDEXED | {"q": _FOUND_BY_TEXT}
-        return "FROM activity WHERE " + " AND ".join(conditions[name] for name in _CONDITIONS if name in values), values
+        if phrase and (is_alone or self._count_holding(phrase) < _RARE):
+            values |= {"phrase": phrase, "newest": most if is_alone else -1}
+            conditions = _UNINDEXED | {"q": _FOUND_BY_TEXT}
+            found = " AND ".join(conditions[name] for name in _CONDITIONS if name in values)
+            return "FROM activity WHERE " + found, values, 0
+        rest, _ = _narrowed({name: value for name, value in filters.items() if name != "q"})
+        values_and_most = values | {"most": MOST_READ}
+        oldest = self._database.one(f"SELECT at {rest} ORDER BY at DESC LIMIT 1 OFFSET :most", values_and_most)
+        if not oldest:
+            return where, values, 0
+        return *_narrowed({**filters, "since": oldest["at"]}), MOST_READ
+
+    def _count_holding(self, phrase: str) -> int:
+        sql = "SELECT count(*) FROM (SELECT 1 FROM activity_text WHERE activity_text MATCH :phrase LIMIT :most)"
+        return self._database.one(sql, {"phrase": phrase, "most": _RARE})[0]
 
     def _page(self, where: str, values: dict) -> list[ActivityEntry]:
         """Rows that are passed over are read in the index only."""
@@ -213,7 +238,7 @@ def _narrowed(filters: Mapping) -> tuple[str, dict]:
     conditions, table = _CONDITIONS, "activity"
     if not values.keys().isdisjoint(_SELECTIVE):
         conditions = _CONDITIONS | {"event": "+event = :event"}
-    elif "q" in values:
+    elif "q" in values and "event" not in values:
         conditions, table = _CONDITIONS | {"since": _SINCE}, "activity NOT INDEXED"
     if "q" in values:
         values["q"] = like(values["q"])

@@ -59,11 +59,13 @@ class RepositoryStore(RepositoryReader):
         with self._database.transaction():
             self._database.execute(
                 """
-                INSERT INTO tags (repository_id, name, sort_key, manifest_id, updated_at)
-                SELECT r.id, :tag, natural_key(:tag), m.id, :now
+                INSERT INTO tags
+                  (repository_id, name, sort_key, manifest_id, digest_start, size, created_at, updated_at)
+                SELECT r.id, :tag, natural_key(:tag), m.id, substr(m.digest, 1, 23), m.size, m.created_at, :now
                 FROM repositories r JOIN manifests m ON m.repository_id = r.id
                 WHERE r.name = :repository AND m.digest = :digest
                 ON CONFLICT (repository_id, name) DO UPDATE SET manifest_id = excluded.manifest_id,
+                  digest_start = excluded.digest_start, size = excluded.size, created_at = excluded.created_at,
                   updated_at = excluded.updated_at, pushed_at = NULL, pushed_by = ''
                 WHERE tags.manifest_id <> excluded.manifest_id
                 """,

@@ -21,22 +21,29 @@ _REPOSITORY_CONDITIONS = {
     "q": r"r.name LIKE :q ESCAPE '\'",
     "ids": "r.id IN (SELECT value FROM json_each(:ids))",
     "name": "r.name = :name",
+    "names": "r.name IN (SELECT value FROM json_each(:names))",
     "namespace": "r.name >= :namespace || '/' AND r.name < :namespace || '0'",
     "not_pulled_since": "COALESCE(r.last_pulled_at, 0) < :not_pulled_since",
     "visible": "is_visible(r.id)",
 }
-# By this index alone, which holds all that is asked: SQLite would choose another and read the rows as well.
+_HOLDS_TAG = {
+    "tag": r"""EXISTS (SELECT 1 FROM tags t INDEXED BY tags_by_sort_key
+               WHERE t.repository_id = r.id AND t.is_attached = 0 AND t.name LIKE :tag ESCAPE '\')"""
+}
 _HOLDING_TEXT = r"""
-SELECT repository_id FROM tags INDEXED BY tags_by_sort_key
-WHERE is_attached = 0 AND name LIKE :text ESCAPE '\' GROUP BY repository_id
+SELECT DISTINCT repository_id FROM tags WHERE name LIKE :text ESCAPE '\' AND NOT (
+  substr(name, 1, 7) = 'sha256-' AND (SELECT is_attached FROM tags attached WHERE attached.id = tags.id))
 """
 _HOLDING_PHRASE = """
-SELECT t.repository_id FROM tag_text f CROSS JOIN tags t ON t.id = f.rowid
+SELECT DISTINCT t.repository_id FROM tag_text f CROSS JOIN tags t ON t.id = f.rowid
 WHERE f.tag_text MATCH :phrase AND t.is_attached = 0
 """
 _COUNT_PHRASE = "SELECT count(*) FROM (SELECT 1 FROM tag_text WHERE tag_text MATCH :phrase LIMIT :most)"
 _RARE = 20_000
-"""Of more tags to look up than that, reading the names of all tags is quicker."""
+"""Of more tags to look up than that, it is quicker to go from repository to repository until enough are found."""
+
+MOST_COUNTED = 10_000
+"""Rows of a search that are counted one by one; that there are more is all that a reader wants to know."""
 
 _REPOSITORY_ORDERS = {
     "name": "r.name",
@@ -50,11 +57,8 @@ _TAG = """
 SELECT t.id, r.name AS repository, t.name, m.digest, m.config_digest, m.media_type, m.kind, m.size,
        m.platforms, t.pull_count, t.last_pulled_at, t.pushed_at, t.pushed_by, m.created_at, t.updated_at
 """
-_TAG_TABLES = {
-    "repository_name": "repositories r CROSS JOIN tags t ON t.repository_id = r.id",
-    "digest": "manifests m CROSS JOIN tags t ON t.manifest_id = m.id",
-}
-"""What a page of tags is cut from if the tags alone do not know its order: first what does."""
+_REPOSITORIES_FIRST = "repositories r CROSS JOIN tags t ON t.repository_id = r.id"
+"""What a page of all tags is cut from in the order of their repositories, which the tags alone do not know."""
 
 _TAG_CONDITIONS = {
     "q": r"""(t.name LIKE :q ESCAPE '\'
@@ -70,7 +74,7 @@ _TAG_ORDERS = {
     "name": ("t.sort_key", "t.repository_id"),
     "id": "t.id",
     "repository_name": ("r.name", "t.name"),
-    "digest": "m.digest",
+    "digest": ("t.digest_start", "t.repository_id"),
     "size": ("t.size", "t.repository_id"),
     "pulls": ("t.pull_count", "t.repository_id"),
     "pushed": "t.pushed_at",
@@ -80,11 +84,7 @@ _TAG_ORDERS = {
 _TAG_HOLDS = r"t.name LIKE :q ESCAPE '\'"
 _TAG_HOLDS_PHRASE = r"""(t.id IN (SELECT rowid FROM tag_text WHERE tag_text MATCH :phrase)
                         OR t.repository_id IN (SELECT id FROM repositories WHERE name LIKE :q ESCAPE '\'))"""
-_TAG_FOUND = r"""t.id IN (SELECT t.id FROM tags t INDEXED BY tags_by_sort_key
-                 WHERE t.repository_id = (SELECT id FROM repositories WHERE name = :repository)
-                   AND t.is_attached = :attached AND t.name LIKE :q ESCAPE '\')"""
-_FEW = 1000
-"""Tags that are found first and put in order then; more of them are looked for in their order."""
+_FOUND_TAGS = "t.id IN (SELECT value FROM json_each(:found))"
 _NAMESPACES = r"""
 WITH RECURSIVE spaces (name) AS (
   SELECT min(namespace) FROM repositories WHERE namespace > ''
@@ -132,13 +132,13 @@ class RepositoryReader:
         self._database = database
 
     def list(self, listing: Listing, visible: Visible = None) -> Page:
-        """The filters are q, ids, name, namespace (the first segment of the name), tag (a part of a tag's name)
-        and not_pulled_since (seconds).
+        """The filters are q, ids, name, names, namespace (the first segment of the name), tag (a part of a tag's name)
+        and not_pulled_since (seconds). Of a search for tags `total` may be a lower bound, as `is_more` tells.
         """
         order = order_by(_REPOSITORY_ORDERS, listing)
         where, values = self._repositories_where(listing, visible)
-        total = self._database.one("SELECT count(*) " + where, values)[0]
-        cut = from_nearer_end(listing, total)
+        total, is_more = self._count(where, values, listing)
+        cut = listing if is_more else from_nearer_end(listing, total)
         rows = self._database.all(
             f"""
             WITH page AS (SELECT r.id {where} {order_by(_REPOSITORY_ORDERS, cut)} {LIMIT})
@@ -146,32 +146,32 @@ class RepositoryReader:
             """,
             values | bounds(cut),
         )
-        return Page([_repository(row) for row in rows], total, listing.offset)
+        return Page([_repository(row) for row in rows], total, listing.offset, is_more)
 
     def each(self, listing: Listing, visible: Visible = None) -> Iterator[Repository]:
         """All repositories of the list, read as they are asked for. Raises Malformed, before the first one."""
         where, values = self._repositories_where(listing, visible)
-        rows = self._database.all(f"SELECT r.id {where} {order_by(_REPOSITORY_ORDERS, listing)}", values)
-        return self._batches([row["id"] for row in rows])
+        rows = self._database.all(f"SELECT r.name {where} {order_by(_REPOSITORY_ORDERS, listing)}", values)
+        return self._batches([row["name"] for row in rows])
 
     def list_tags(self, listing: Listing, visible: Visible = None) -> Page:
         """The filters are q, ids, repository, name, digest and attached. `q` is looked for in the name of the
-        tag and, without `repository`, also in that of the repository.
+        tag and, without `repository`, also in that of the repository; `total` of a search may be a lower bound, as
+        `is_more` tells.
         """
         order = order_by(_TAG_ORDERS, listing)
         values = self._values(listing, _TAG_CONDITIONS, visible)
-        where, total = self._tags_where(values)
-        cut = from_nearer_end(listing, total)
-        table = _TAG_TABLES.get(listing.sort, "tags t")
+        source, total, is_more = self._found_tags(values, listing) if "q" in values else self._all_tags(values, listing)
+        cut = listing if is_more else from_nearer_end(listing, total)
         rows = self._database.all(
             f"""
-            WITH page AS (SELECT t.id FROM {table} {where} {order_by(_TAG_ORDERS, cut)} {LIMIT})
+            WITH page AS (SELECT t.id {source} {order_by(_TAG_ORDERS, cut)} {LIMIT})
             {_TAG} FROM page CROSS JOIN tags t ON t.id = page.id
             JOIN repositories r ON r.id = t.repository_id JOIN manifests m ON m.id = t.manifest_id {order}
             """,
             values | bounds(cut),
         )
-        return Page([_tag(row) for row in rows], total, listing.offset)
+        return Page([_tag(row) for row in rows], total, listing.offset, is_more)
 
     def namespaces(self, text: str, limit: int, visible: Visible = None) -> list[str]:
         """The first segments of the names, those that hold the text, in order."""
@@ -387,46 +387,68 @@ class RepositoryReader:
 
     def _repositories_where(self, listing: Listing, visible: Visible) -> tuple[str, dict]:
         text = listing.filters.get("tag")
-        if text:
-            holding = self._holding(text)
+        phrase = self._database.phrase(text)
+        is_common = phrase and self._database.one(_COUNT_PHRASE, {"phrase": phrase, "most": _RARE})[0] == _RARE
+        if text and not is_common:
+            holding = self._holding(text, phrase)
             visible = holding if visible is None else bytes(map(and_, holding, visible))
-        values = self._values(listing, _REPOSITORY_CONDITIONS, visible)
-        return "FROM repositories r " + _where(_REPOSITORY_CONDITIONS, values), values
+        conditions = _REPOSITORY_CONDITIONS | (_HOLDS_TAG if is_common else {})
+        values = self._values(listing, conditions, visible)
+        return "FROM repositories r " + _where(conditions, values), values
 
-    def _holding(self, text: str) -> bytes:
+    def _holding(self, text: str, phrase: str | None) -> bytes:
         """1 at the id of each repository with a tag whose name holds the text: read once, though a list is counted
         and read.
         """
-        phrase = self._database.phrase(text)
-        is_rare = phrase and self._database.one(_COUNT_PHRASE, {"phrase": phrase, "most": _RARE})[0] < _RARE
-        sql = _HOLDING_PHRASE if is_rare else _HOLDING_TEXT
         found = bytearray(self._database.one("SELECT COALESCE(max(id), 0) + 1 FROM repositories")[0])
+        sql = _HOLDING_PHRASE if phrase else _HOLDING_TEXT
         for (row_id,) in self._database.all(sql, {"phrase": phrase, "text": like(text)}):
             found[row_id] = 1
         return bytes(found)
 
-    def _tags_where(self, values: dict) -> tuple[str, int]:
-        """The conditions for a list of tags, and how many there are. Completes the values."""
-        conditions = _TAG_CONDITIONS
+    def _count(self, where: str, values: dict, listing: Listing) -> tuple[int, bool]:
+        """How many repositories there are, and whether more: what is looked for in tags is not counted to its end."""
+        if "tag" not in values or listing.limit is None:
+            return self._database.one("SELECT count(*) " + where, values)[0], False
+        most = max(MOST_COUNTED, listing.offset + listing.limit)
+        sql = f"SELECT count(*) FROM (SELECT 1 {where} LIMIT :most)"
+        total = self._database.one(sql, values | {"most": most + 1})[0]
+        return min(total, most), total > most
+
+    def _all_tags(self, values: dict, listing: Listing) -> tuple[str, int, bool]:
+        """What a page is cut from, and how many rows that has."""
+        where = _where(_TAG_CONDITIONS, values)
         if values.keys() == {"visible"}:
             sql = "SELECT COALESCE(sum(tag_count + attached_count), 0) FROM repositories r WHERE is_visible(r.id)"
-            return _where(conditions, values), self._database.one(sql)[0]
-        if "q" in values and "repository" in values:
-            conditions = conditions | {"q": _TAG_HOLDS}
-        elif "phrase" in values:
-            conditions = conditions | {"q": _TAG_HOLDS_PHRASE}
-        asked = values.keys() - {"phrase"}
-        index = "INDEXED BY tags_by_sort_key" if asked == {"q", "repository", "attached"} else ""
-        where = _where(conditions, values)
-        total = self._database.one(f"SELECT count(*) FROM tags t {index} {where}", values)[0]
-        return _where({**conditions, "q": _TAG_FOUND} if index and total < _FEW else conditions, values), total
+        else:
+            sql = "SELECT count(*) FROM tags t " + where
+        table = _REPOSITORIES_FIRST if listing.sort == "repository_name" else "tags t"
+        return f"FROM {table} {where}", self._database.one(sql, values)[0], False
+
+    def _found_tags(self, values: dict, listing: Listing) -> tuple[str, int, bool]:
+        """The same for a search. Completes the values.
+
+        A few are found first and put in order then; of many a page is full before many have been passed over.
+        """
+        most = -1 if listing.limit is None else max(MOST_COUNTED, listing.offset + listing.limit)
+        conditions = _TAG_CONDITIONS | ({"q": _TAG_HOLDS} if "repository" in values else {})
+        is_rare = "phrase" in values and self._database.one(_COUNT_PHRASE, values | {"most": _RARE})[0] < _RARE
+        finding = conditions | ({"q": _TAG_HOLDS_PHRASE} if is_rare and "repository" not in values else {})
+        # It holds all that is asked: SQLite would choose another and read the rows as well.
+        index = "INDEXED BY tags_by_sort_key" if values.keys() - {"phrase"} == {"q", "repository", "attached"} else ""
+        sql = f"SELECT t.id FROM tags t {index} {_where(finding, values)} LIMIT :most"
+        found = self._database.all(sql, values | {"most": most + 1 if most >= 0 else -1})
+        if 0 <= most < len(found):
+            table = _REPOSITORIES_FIRST if listing.sort == "repository_name" else "tags t"
+            return f"FROM {table} {_where(conditions, values)}", most, True
+        values["found"] = json.dumps([row_id for (row_id,) in found])
+        return f"FROM tags t JOIN repositories r ON r.id = t.repository_id WHERE {_FOUND_TAGS}", len(found), False
 
     def _values(self, listing: Listing, conditions: Mapping[str, str], visible: Visible) -> dict:
         """The values of the conditions that are wanted."""
         values = {name: listing.filters.get(name) for name in conditions}
-        values["q"] = like(values.get("q"))
-        if values.get("ids") is not None:
-            values["ids"] = json.dumps(values["ids"])
+        values |= {name: like(values.get(name)) for name in ("q", "tag")}
+        values |= {name: json.dumps(values[name]) for name in ("ids", "names") if values.get(name) is not None}
         if visible is not None:
             self._see(visible)
             values["visible"] = True
@@ -440,11 +462,12 @@ class RepositoryReader:
             "is_visible", 1, lambda row_id: row_id < end and visible[row_id], deterministic=True
         )
 
-    def _batches(self, ids: list[int]) -> Iterator[Repository]:
-        for start in range(0, len(ids), _BATCH):
-            batch = ids[start : start + _BATCH]
-            found = {row.id: row for row in self.list(Listing(filters={"ids": batch})).rows}
-            yield from (found[row_id] for row_id in batch if row_id in found)
+    def _batches(self, names: list[str]) -> Iterator[Repository]:
+        """By their names: what may be seen by an id could be another one by now."""
+        for start in range(0, len(names), _BATCH):
+            batch = names[start : start + _BATCH]
+            found = {row.name: row for row in self.list(Listing(filters={"names": batch})).rows}
+            yield from (found[name] for name in batch if name in found)
 
     def _tag_names(self, tags: str, order: str, values: dict) -> dict:
         """`tags` selects owner, name and sort_key; of each owner's tags the first are named."""

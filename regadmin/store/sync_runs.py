@@ -8,7 +8,7 @@ import os
 import sqlite3
 
 from regadmin.entities import Page, SyncRun
-from regadmin.messages import Message
+from regadmin.messages import packed, unpacked
 from regadmin.store.database import Database
 from regadmin.store.listing import Listing, fetch
 
@@ -76,7 +76,7 @@ class SyncRunStore:
                    added = ?, updated = ?, removed = ?, errors = ? WHERE id = ?
             """,
             (self._database.now(), run.repositories_total, run.repositories_done, run.tags, run.added)
-            + (run.updated, run.removed, json.dumps([_packed(error) for error in run.errors[:MAX_ERRORS]]), run.id),
+            + (run.updated, run.removed, json.dumps(packed(run.errors[:MAX_ERRORS])), run.id),
         )
 
     def finish(self, run: SyncRun) -> None:
@@ -138,18 +138,4 @@ class SyncRunStore:
 
 
 def _run(row: sqlite3.Row) -> SyncRun:
-    return SyncRun(**dict(row) | {"errors": tuple(map(_unpacked, json.loads(row["errors"])))})
-
-
-def _packed(value: object) -> object:
-    """A Message keeps what it was made of, so that it can be said in any language later."""
-    if not isinstance(value, Message):
-        return value
-    return [value.template, {name: _packed(inner) for name, inner in value.values.items()}]
-
-
-def _unpacked(value: object) -> object:
-    if not isinstance(value, list):
-        return value
-    template, values = value
-    return Message(template, **{name: _unpacked(inner) for name, inner in values.items()})
+    return SyncRun(**dict(row) | {"errors": tuple(unpacked(json.loads(row["errors"])))})

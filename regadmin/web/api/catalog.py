@@ -56,8 +56,7 @@ class CatalogApi:
             raise Malformed("group_by must be none or repository_name")
         user = identity().user
         if grouping == "none":
-            page = self._repositories.list_tags(user, listing(_TAG_SORTS, _TAG_FILTERS))
-            documents = self._repositories.documents(page.rows)
+            page, documents = self._repositories.list_manifests(user, listing(_TAG_SORTS, _TAG_FILTERS))
             return list_answer(page, "catalog", lambda tag: _tag_row(tag, documents.get(tag.id, b"")))
         wanted = listing(_REPOSITORY_SORTS, _REPOSITORY_FILTERS)
         if not wanted.sort:
