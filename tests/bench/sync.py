@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ import requests
 from regadmin import options
 from regadmin.app import App
 from tests.rigs import images
+from tests.rigs.distance import at_distance
 from tests.rigs.images import Image
 from tests.rigs.registry import RealRegistry
 from tests.rigs.standin import StandinRegistry
@@ -123,13 +125,18 @@ def build(directory: Path, port: int) -> App:
     return App(settings)
 
 
-def measure(corpus: Corpus, tags: int = TAGS) -> list[Row]:
+def measure(corpus: Corpus, tags: int = TAGS, distance: float = 0) -> list[Row]:
+    """With the registry `distance` milliseconds away in each direction."""
+    name = f"{corpus.name}, {2 * distance:g} ms away" if distance else corpus.name
     with tempfile.TemporaryDirectory() as directory:
         fill(Path(directory) / "registry/data", corpus, tags)
-        with RealRegistry(Path(directory) / "registry") as registry:
-            app = build(Path(directory) / "own", registry.port)
-            sequential, own, theirs = timed(lambda: walk(registry.url), registry.pid)
-            rows = [Row(f"{corpus.name}: sequential walk", sequential, 1), *_costs(tags, own, theirs)]
+        with (
+            RealRegistry(Path(directory) / "registry") as registry,
+            at_distance(registry.port, distance) if distance else nullcontext(registry.port) as port,
+        ):
+            app = build(Path(directory) / "own", port)
+            sequential, own, theirs = timed(lambda: walk(f"http://127.0.0.1:{port}"), registry.pid)
+            rows = [Row(f"{name}: sequential walk", sequential, 1), *_costs(tags, own, theirs)]
             first = 0.0
             for name in ("first pass", "second pass"):
                 run, (seconds, own, theirs) = _synchronised(app, registry)
@@ -194,13 +201,14 @@ def _times(ratio: float | None) -> str:
 def main() -> None:
     arguments = argparse.ArgumentParser(prog="python -m tests.bench.sync")
     arguments.add_argument("--tags", type=int, default=TAGS)
+    arguments.add_argument("--distance", type=float, default=0, help="milliseconds to the registry, in each direction")
     arguments.add_argument("--memory", action="store_true", help="measure the memory instead, of two sizes")
     wanted = arguments.parse_args()
     if wanted.memory:
         print(report([row for tags in MEMORY_TAGS for row in measure_memory(tags)]))
         return
     for corpus in CORPORA:
-        print(report(measure(corpus, wanted.tags)), flush=True)
+        print(report(measure(corpus, wanted.tags, wanted.distance)), flush=True)
 
 
 if __name__ == "__main__":
