@@ -30,17 +30,19 @@ _HOLDS_TAG = {
     "tag": r"""EXISTS (SELECT 1 FROM tags t INDEXED BY tags_by_sort_key
                WHERE t.repository_id = r.id AND t.is_attached = 0 AND t.name LIKE :tag ESCAPE '\')"""
 }
+# What `is_attached` says, told by the name: the index of names is all that is read then.
 _HOLDING_TEXT = r"""
 SELECT DISTINCT repository_id FROM tags WHERE name LIKE :text ESCAPE '\' AND NOT (
-  substr(name, 1, 7) = 'sha256-' AND (SELECT is_attached FROM tags attached WHERE attached.id = tags.id))
+  substr(name, 1, 7) = 'sha256-' AND length(name) >= 71 AND substr(name, 8, 64) NOT GLOB '*[^0-9a-f]*'
+  AND substr(name, 72, 1) IN ('', '.')) LIMIT :most
 """
 _HOLDING_PHRASE = """
 SELECT DISTINCT t.repository_id FROM tag_text f CROSS JOIN tags t ON t.id = f.rowid
-WHERE f.tag_text MATCH :phrase AND t.is_attached = 0
+WHERE f.tag_text MATCH :phrase AND t.is_attached = 0 LIMIT :most
 """
 _COUNT_PHRASE = "SELECT count(*) FROM (SELECT 1 FROM tag_text WHERE tag_text MATCH :phrase LIMIT :most)"
 _RARE = 20_000
-"""Of more tags to look up than that, it is quicker to go from repository to repository until enough are found."""
+"""Of more tags to look up than that, it is quicker to read until enough are found."""
 
 MOST_COUNTED = 10_000
 """Rows of a search that are counted one by one; that there are more is all that a reader wants to know."""
@@ -61,8 +63,6 @@ _REPOSITORIES_FIRST = "repositories r CROSS JOIN tags t ON t.repository_id = r.i
 """What a page of all tags is cut from in the order of their repositories, which the tags alone do not know."""
 
 _TAG_CONDITIONS = {
-    "q": r"""(t.name LIKE :q ESCAPE '\'
-              OR t.repository_id IN (SELECT id FROM repositories WHERE name LIKE :q ESCAPE '\'))""",
     "ids": "t.id IN (SELECT value FROM json_each(:ids))",
     "repository": "t.repository_id = (SELECT id FROM repositories WHERE name = :repository)",
     "name": "t.sort_key = natural_key(:name) AND t.name = :name",
@@ -82,8 +82,10 @@ _TAG_ORDERS = {
     "timestamp": ("t.updated_at", "t.repository_id"),
 }
 _TAG_HOLDS = r"t.name LIKE :q ESCAPE '\'"
-_TAG_HOLDS_PHRASE = r"""(t.id IN (SELECT rowid FROM tag_text WHERE tag_text MATCH :phrase)
-                        OR t.repository_id IN (SELECT id FROM repositories WHERE name LIKE :q ESCAPE '\'))"""
+_TAG_HOLDS_PHRASE = "t.id IN (SELECT rowid FROM tag_text WHERE tag_text MATCH :phrase)"
+_NAMED = r"SELECT id FROM repositories WHERE name LIKE :q ESCAPE '\'"
+_IN_NAMED = f"t.repository_id IN ({_NAMED})"
+_ANY_NAMED = _NAMED + " LIMIT 1"
 _FOUND_TAGS = "t.id IN (SELECT value FROM json_each(:found))"
 _NAMESPACES = r"""
 WITH RECURSIVE spaces (name) AS (
@@ -160,7 +162,7 @@ class RepositoryReader:
         `is_more` tells.
         """
         order = order_by(_TAG_ORDERS, listing)
-        values = self._values(listing, _TAG_CONDITIONS, visible)
+        values = self._values(listing, ("q", *_TAG_CONDITIONS), visible)
         source, total, is_more = self._found_tags(values, listing) if "q" in values else self._all_tags(values, listing)
         cut = listing if is_more else from_nearer_end(listing, total)
         rows = self._database.all(
@@ -386,25 +388,33 @@ class RepositoryReader:
     # Inner parts
 
     def _repositories_where(self, listing: Listing, visible: Visible) -> tuple[str, dict]:
-        text = listing.filters.get("tag")
-        phrase = self._database.phrase(text)
-        is_common = phrase and self._database.one(_COUNT_PHRASE, {"phrase": phrase, "most": _RARE})[0] == _RARE
-        if text and not is_common:
-            holding = self._holding(text, phrase)
+        conditions, text = _REPOSITORY_CONDITIONS, listing.filters.get("tag")
+        holding = self._holding(text) if text else None
+        if text and holding is None:
+            conditions = conditions | _HOLDS_TAG
+        elif text:
             visible = holding if visible is None else bytes(map(and_, holding, visible))
-        conditions = _REPOSITORY_CONDITIONS | (_HOLDS_TAG if is_common else {})
         values = self._values(listing, conditions, visible)
         return "FROM repositories r " + _where(conditions, values), values
 
-    def _holding(self, text: str, phrase: str | None) -> bytes:
+    def _holding(self, text: str) -> bytes | None:
         """1 at the id of each repository with a tag whose name holds the text: read once, though a list is counted
-        and read.
+        and read. None if there are so many that a page is full soon.
         """
-        found = bytearray(self._database.one("SELECT COALESCE(max(id), 0) + 1 FROM repositories")[0])
-        sql = _HOLDING_PHRASE if phrase else _HOLDING_TEXT
-        for (row_id,) in self._database.all(sql, {"phrase": phrase, "text": like(text)}):
+        sql = _HOLDING_PHRASE if self._is_rare(text) else _HOLDING_TEXT
+        values = {"phrase": self._database.phrase(text), "text": like(text), "most": MOST_COUNTED}
+        rows = self._database.all(sql, values)
+        if len(rows) == MOST_COUNTED:
+            return None
+        found = bytearray(max((row_id for (row_id,) in rows), default=0) + 1)
+        for (row_id,) in rows:
             found[row_id] = 1
         return bytes(found)
+
+    def _is_rare(self, text: str) -> bool:
+        """Whether the trigram index tells the tags that hold the text, and they are few enough to look them up."""
+        phrase = self._database.phrase(text)
+        return bool(phrase) and self._database.one(_COUNT_PHRASE, {"phrase": phrase, "most": _RARE})[0] < _RARE
 
     def _count(self, where: str, values: dict, listing: Listing) -> tuple[int, bool]:
         """How many repositories there are, and whether more: what is looked for in tags is not counted to its end."""
@@ -431,9 +441,11 @@ class RepositoryReader:
         A few are found first and put in order then; of many a page is full before many have been passed over.
         """
         most = -1 if listing.limit is None else max(MOST_COUNTED, listing.offset + listing.limit)
-        conditions = _TAG_CONDITIONS | ({"q": _TAG_HOLDS} if "repository" in values else {})
-        is_rare = "phrase" in values and self._database.one(_COUNT_PHRASE, values | {"most": _RARE})[0] < _RARE
-        finding = conditions | ({"q": _TAG_HOLDS_PHRASE} if is_rare and "repository" not in values else {})
+        is_everywhere = "repository" not in values
+        looked_up = is_everywhere and self._is_rare(listing.filters["q"])
+        others = f" OR {_IN_NAMED}" if is_everywhere and self._database.one(_ANY_NAMED, values) else ""
+        conditions = _TAG_CONDITIONS | {"q": f"({_TAG_HOLDS}{others})"}
+        finding = conditions | ({"q": f"({_TAG_HOLDS_PHRASE}{others})"} if looked_up else {})
         # It holds all that is asked: SQLite would choose another and read the rows as well.
         index = "INDEXED BY tags_by_sort_key" if values.keys() - {"phrase"} == {"q", "repository", "attached"} else ""
         sql = f"SELECT t.id FROM tags t {index} {_where(finding, values)} LIMIT :most"
@@ -444,7 +456,7 @@ class RepositoryReader:
         values["found"] = json.dumps([row_id for (row_id,) in found])
         return f"FROM tags t JOIN repositories r ON r.id = t.repository_id WHERE {_FOUND_TAGS}", len(found), False
 
-    def _values(self, listing: Listing, conditions: Mapping[str, str], visible: Visible) -> dict:
+    def _values(self, listing: Listing, conditions: Iterable[str], visible: Visible) -> dict:
         """The values of the conditions that are wanted."""
         values = {name: listing.filters.get(name) for name in conditions}
         values |= {name: like(values.get(name)) for name in ("q", "tag")}

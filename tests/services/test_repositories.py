@@ -2,10 +2,12 @@
 
 import pytest
 
+from regadmin import patterns
 from regadmin.app import App
-from regadmin.entities import EVERYONE_ID, Role, User
+from regadmin.entities import EVERYONE_ID, Manifest, Role, User
 from regadmin.errors import NotFound, RegistryError, RegistryRefused, RegistryUnavailable
 from regadmin.services.repositories import Repositories
+from regadmin.store import Store
 from regadmin.store.listing import Listing
 from tests.rigs import images
 from tests.rigs.standin import Reply, StandinRegistry
@@ -178,3 +180,39 @@ def test_a_registry_that_is_away_or_answers_nonsense_is_not(repositories, regist
     registry.stop()
     with pytest.raises(RegistryUnavailable):
         repositories.check_registry()
+
+
+@pytest.mark.parametrize("way", ["list", "browse", "each", "list_tags", "list_manifests", "namespaces"])
+def test_a_repository_with_the_id_of_another_is_not_shown_to_who_saw_that_one(app, repositories, alice, by, way):
+    """While a list is being made, what he sees goes, and what he must not see comes in its place."""
+    app.rules.create(by, alice.id, resource_name="team/last", action="pull")
+    manifest = Manifest(f"sha256:{1:064}", "application/vnd.oci.image.manifest.v1+json", "image", b"{}")
+    put(app.store, "team/last", manifest)
+
+    def exchange() -> None:
+        other = Store(app.store.database.path)
+        before = dict(other.repositories.between([patterns.span("**")]))
+        other.repositories.remove_manifest("team/last", manifest.digest)
+        put(other, "secret/app", manifest)
+        assert other.repositories.find("secret/app").id == before["team/last"]
+        other.close()
+
+    seen = app.rules.seen
+
+    def seen_and_exchanged(*arguments):
+        found = seen(*arguments)
+        exchange()
+        return found
+
+    app.rules.seen = seen_and_exchanged
+    arguments = [alice] if way == "namespaces" else [alice, Listing(limit=10)]
+    found = getattr(repositories, way)(*arguments)
+    shown = list(found) if way == "each" else found
+    assert "secret" not in str(shown)
+    assert app.store.repositories.find("secret/app")
+
+
+def put(store: Store, name: str, manifest: Manifest) -> None:
+    store.repositories.save_manifest(name, manifest, None)
+    store.repositories.point_tag(name, "v1", manifest.digest)
+    store.repositories.refresh([name])
