@@ -18,7 +18,8 @@ REGEX_PARTS += ["+", "?", "*", "{0,2}", "|", "(", ")", "(?i)", r"\w", r"\d", "A"
 globs = st.lists(st.sampled_from(PARTS), min_size=1, max_size=6).map("".join)
 regexes = st.lists(st.sampled_from(REGEX_PARTS), min_size=1, max_size=7).map(lambda parts: f"/{''.join(parts)}/")
 texts = globs | regexes | st.sampled_from(NAMES)
-names = st.sampled_from(NAMES) | st.from_regex(r"[a-z0-9]+([._-][a-z0-9]+)?(/[a-z0-9]+(-[a-z0-9]+)?){0,2}", fullmatch=True)
+NAME = r"[a-z0-9]+([._-][a-z0-9]+)?(/[a-z0-9]+(-[a-z0-9]+)?){0,2}"
+names = st.sampled_from(NAMES) | st.from_regex(NAME, fullmatch=True)
 
 
 def is_valid(text: str) -> bool:
