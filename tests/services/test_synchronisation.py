@@ -771,6 +771,7 @@ def test_the_run_of_a_killed_server_is_taken_over_at_once_and_goes_on_where_it_w
             dead = app.synchronisation.latest()
             assert (dead.state, dead.trigger) == ("running", "start")
             assert not app.synchronisation.run_if_empty()
+            until(lambda: len(digests(app)) >= 100)
         finally:
             server.stop(by=signal.SIGKILL)
         registry.let_all_go()
