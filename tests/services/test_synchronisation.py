@@ -771,14 +771,16 @@ def test_the_run_of_a_killed_server_is_taken_over_at_once_and_goes_on_where_it_w
             dead = app.synchronisation.latest()
             assert (dead.state, dead.trigger) == ("running", "start")
             assert not app.synchronisation.run_if_empty()
-            until(lambda: len(digests(app)) >= 100)
+            # Of the 200 before the one that hangs, those in the last batch and under way are not kept yet.
+            until(lambda: len(digests(app)) >= 30)
         finally:
             server.stop(by=signal.SIGKILL)
+        kept = len(digests(app))
         registry.let_all_go()
         registry.requests.clear()
         assert app.synchronisation.run_if_empty()
         assert digests(app) == expected
-        assert sum("If-None-Match" in request.headers for request in registry.requests) >= 100
+        assert sum("If-None-Match" in request.headers for request in registry.requests) >= kept
         assert app.store.sync_runs.find(dead.id).state == "interrupted"
 
 
