@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sqlite3
 from collections.abc import Callable, Iterator
 from functools import partial, wraps
@@ -159,3 +160,33 @@ def pytest_configure():
     # These would change how the tools under test behave.
     for name in [name for name in os.environ if name.startswith(("REGISTRY_", "RA_"))]:
         del os.environ[name]
+
+
+@pytest.fixture
+def fork() -> Iterator[Callable[[Callable[[], object]], int]]:
+    """`fork(work)` runs that in a child, which lives on until the test ends or `fork.end` is called with its id."""
+    children: list[int] = []
+
+    def fork(work: Callable[[], object]) -> int:
+        done, tell = os.pipe()
+        pid = os.fork()
+        if not pid:
+            signal.alarm(20)
+            work()
+            os.write(tell, b"x")
+            signal.pause()
+        os.close(tell)
+        children.append(pid)
+        assert os.read(done, 1) == b"x"
+        os.close(done)
+        return pid
+
+    def end(pid: int) -> None:
+        children.remove(pid)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+    fork.end = end
+    yield fork
+    for pid in list(children):
+        end(pid)

@@ -1,7 +1,6 @@
 """Processes that were forked count together, whatever becomes of one of them."""
 
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -17,36 +16,6 @@ OPEN = ("open", "")
 @pytest.fixture
 def counters() -> Counters:
     return Counters([FULL, NOTHING], [OPEN], processes=3)
-
-
-@pytest.fixture
-def fork():
-    """`fork(work)` runs that in a child, which lives on until the test ends or `fork.end` is called with its id."""
-    children: list[int] = []
-
-    def fork(work: Callable[[], object]) -> int:
-        done, tell = os.pipe()
-        pid = os.fork()
-        if not pid:
-            signal.alarm(20)
-            work()
-            os.write(tell, b"x")
-            signal.pause()
-        os.close(tell)
-        children.append(pid)
-        assert os.read(done, 1) == b"x"
-        os.close(done)
-        return pid
-
-    def end(pid: int) -> None:
-        children.remove(pid)
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-
-    fork.end = end
-    yield fork
-    for pid in list(children):
-        end(pid)
 
 
 def test_a_single_process_counts_without_more_ado(counters):

@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "regadmin"
 FLOORS = [
-    {"counters", "errors", "entities", "memory", "messages", "version"},
+    {"counters", "errors", "entities", "memory", "messages", "ring", "version"},
     {"scopes", "patterns", "options", "assets", "passwords", "languages", "translations", "readiness"}
     | {"parsing", "supervisor"},
     {"decisions", "go_patterns", "samples", "lanes"},

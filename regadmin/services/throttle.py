@@ -3,12 +3,14 @@
 Three things are counted, each with a limit of its own: the same wrong credentials again (a job with an old password,
 which a guesser would not repeat), different wrong ones from one address, and different wrong ones for one login.
 
-All of it lives in the memory of this process: a restart forgets it, and several processes count each for themselves.
+All of it lives in memory: a restart forgets it. The processes of one server tell each other each failure and each
+success; what runs or waits at this moment each of them counts for itself.
 """
 
 import hmac
 import math
 import secrets
+import struct
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -20,6 +22,7 @@ from typing import Any, NamedTuple
 
 from regadmin.errors import TooMany, Unauthenticated
 from regadmin.messages import Message
+from regadmin.ring import Ring
 
 
 class Limit(NamedTuple):
@@ -58,6 +61,9 @@ else it could try out as many as it likes and would know the right one by its pa
 SIZE = 10_000
 """Of each kind so many are kept; what was not used for longest goes first. About 20 MB when all are full."""
 
+_TOLD_AGAIN_AFTER = 3600
+"""Seconds after which the other processes are told again that credentials are right, however often they are used."""
+
 _PATIENCE = 10
 """Seconds for which an attempt waits for those before it; they take as long as a bcrypt."""
 
@@ -70,10 +76,14 @@ class _Count:
     until: float = 0
     failed_at: float = 0
 
-    def wait(self, now: float) -> float:
-        """Seconds until the next attempt; a clock that was set back does not make them more."""
+    def touch(self, now: float) -> None:
+        """Forget what is old; a clock that was set back makes nobody wait longer."""
         if not now - FORGOTTEN_AFTER <= self.failed_at <= now:
             self.failures, self.until = 0, 0
+
+    def wait(self, now: float) -> float:
+        """Seconds until the next attempt."""
+        self.touch(now)
         return max(0, self.until - now)
 
     def is_full(self) -> bool:
@@ -81,6 +91,7 @@ class _Count:
         return self.running > 0 and self.failures + self.running >= self.limit.free
 
     def fail(self, now: float) -> None:
+        self.touch(now)
         self.failures += 1
         self.failed_at, self.until = now, now + self.limit.delay(self.failures)
 
@@ -134,26 +145,29 @@ class _Memory:
         return self._kept.pop(key, None)
 
 
-@dataclass(slots=True)
-class _Attempt:
-    """`counts` are those in which it is running: none if it passed by being known."""
+class _Keys(NamedTuple):
+    """Whose attempt it is, in digests: of the address or network, of the login, and of both with the password."""
 
-    network: str
+    network: bytes
     login: bytes
     guess: bytes
-    counts: tuple[_Count, ...] = ()
 
     @property
-    def pair(self) -> tuple[str, bytes]:
+    def pair(self) -> tuple[bytes, bytes]:
         return self.network, self.login
 
 
+_FORM = struct.Struct("<?d16s16s16s")
+"""How an attempt ended, as the processes tell it each other: whether it was right, when it ended, its keys."""
+
+
 class Throttle:
-    """`clock` gives seconds since 1970. May be used by several threads at once."""
+    """`clock` gives seconds since 1970. May be used by several threads, and by processes that are forked later."""
 
     def __init__(self, clock: Callable[[], float], size: int = SIZE):
         self._clock = clock
         self._key = secrets.token_bytes(32)
+        self._outcomes = Ring(size, _FORM.size)
         self._changed = threading.Condition()
         self._guesses = _Memory(size, lambda: _Count(SAME))
         self._networks = _Memory(size, lambda: _Count(ADDRESS))
@@ -172,59 +186,75 @@ class Throttle:
         instead of letting it begin.
         """
         network = network_of(address)
-        attempt = _Attempt(network, self._digest(login), self._digest(network, login, password))
-        self._begin(attempt)
+        keys = _Keys(self._digest(network), self._digest(login), self._digest(network, login, password))
+        counts = self._begin(keys)
+        is_right = None
         try:
             yield
+            is_right = True
         except Unauthenticated:
-            self._end(attempt, self._note_failure)
+            is_right = False
             raise
-        except BaseException:
-            self._end(attempt)
-            raise
-        self._end(attempt, self._note_success)
+        finally:
+            self._end(keys, counts, is_right)
 
-    def _begin(self, attempt: _Attempt) -> None:
+    def _begin(self, keys: _Keys) -> tuple[_Count, ...]:
+        """The counts in which it runs from now on: none if it passes by being known."""
         with self._changed:
-            while not self._admit(attempt):
+            self._learn()
+            while (counts := self._admit(keys)) is None:
                 if not self._changed.wait(_PATIENCE):
                     raise self._too_many(1)
+            for count in counts:
+                count.running += 1
+            return counts
 
-    def _end(self, attempt: _Attempt, note: Callable[[_Attempt, float], None] | None = None) -> None:
+    def _end(self, keys: _Keys, counts: tuple[_Count, ...], is_right: bool | None) -> None:
         with self._changed:
-            for count in attempt.counts:
+            for count in counts:
                 count.running -= 1
-            if note:
-                note(attempt, self._clock())
+            if is_right is False or (is_right and self._is_news(keys)):
+                self._outcomes.append(_FORM.pack(is_right, self._clock(), *keys))
+                self._learn()
             self._changed.notify_all()
 
-    def _admit(self, attempt: _Attempt) -> bool:
-        """Whether it may begin now; False: once one that is running has ended. Raises TooMany."""
+    def _learn(self) -> None:
+        """Take in how attempts ended, here and in the other processes, in the order that all of them see."""
+        for record in self._outcomes.news():
+            is_right, at, *keys = _FORM.unpack(record)
+            note = self._note_success if is_right else self._note_failure
+            note(_Keys(*keys), at)
+
+    def _is_news(self, keys: _Keys) -> bool:
+        """Whether it changes anything that these credentials are right."""
+        pair = self._pairs.find(keys.pair)
+        has_failed = self._guesses.find(keys.guess) or (pair and (pair.failures or pair.refused))
+        return bool(has_failed) or not self._is_recent(self._verified, keys.guess, _TOLD_AGAIN_AFTER)
+
+    def _admit(self, keys: _Keys) -> tuple[_Count, ...] | None:
+        """The counts in which it may run now; None: once one that is running has ended. Raises TooMany."""
         now = self._clock()
-        pair = self._pairs.obtain(attempt.pair)
+        pair = self._pairs.obtain(keys.pair)
         pair.touch(now)
-        if self._is_recent(self._verified, attempt.guess, VERIFIED_FOR) and pair.refused < SPARE:
-            return True
-        known = (self._guesses.find(attempt.guess), self._networks.find(attempt.network))
+        if self._is_recent(self._verified, keys.guess, VERIFIED_FOR) and pair.refused < SPARE:
+            return ()
+        known = (self._guesses.find(keys.guess), self._networks.find(keys.network))
         wait = max((count.wait(now) for count in known if count), default=0)
         if wait:
-            self._note_refusal(attempt, pair)
+            self._note_refusal(keys, pair)
             raise self._too_many(wait)
-        counts = [self._guesses.obtain(attempt.guess), self._networks.obtain(attempt.network)]
-        if not self._is_recent(self._homes, attempt.pair, HOME_FOR):
-            counts.append(self._logins.obtain(attempt.login))
+        counts = [self._guesses.obtain(keys.guess), self._networks.obtain(keys.network)]
+        if not self._is_recent(self._homes, keys.pair, HOME_FOR):
+            counts.append(self._logins.obtain(keys.login))
             self._wait_for_turn(pair, counts[-1], now)
         if any(count.is_full() for count in counts):
-            return False
+            return None
         pair.turn_at = None
-        attempt.counts = tuple(counts)
-        for count in counts:
-            count.running += 1
-        return True
+        return tuple(counts)
 
     def _wait_for_turn(self, pair: _Pair, login: _Count, now: float) -> None:
         """While others guess at a login, everybody from elsewhere waits once, and for himself: so the owner gets in."""
-        login.wait(now)
+        login.touch(now)
         if login.failures < LOGIN.free:
             return
         if pair.turn_at is None or pair.turn_at > now + LOGIN.longest:
@@ -232,30 +262,31 @@ class Throttle:
         if pair.turn_at > now:
             raise self._too_many(pair.turn_at - now)
 
-    def _note_refusal(self, attempt: _Attempt, pair: _Pair) -> None:
-        if not self._refused.find(attempt.guess):
-            self._refused.keep(attempt.guess, True)
+    def _note_refusal(self, keys: _Keys, pair: _Pair) -> None:
+        if not self._refused.find(keys.guess):
+            self._refused.keep(keys.guess, True)
             pair.refused += 1
 
-    def _note_failure(self, attempt: _Attempt, now: float) -> None:
-        self._verified.forget(attempt.guess)
-        guess = self._guesses.obtain(attempt.guess)
-        is_new = not guess.failures
-        guess.fail(now)
-        if is_new:
-            self._networks.obtain(attempt.network).fail(now)
-            self._logins.obtain(attempt.login).fail(now)
-            self._pairs.obtain(attempt.pair).failures += 1
+    def _note_failure(self, keys: _Keys, at: float) -> None:
+        self._verified.forget(keys.guess)
+        guess = self._guesses.obtain(keys.guess)
+        guess.fail(at)
+        if guess.failures == 1:
+            self._networks.obtain(keys.network).fail(at)
+            self._logins.obtain(keys.login).fail(at)
+            pair = self._pairs.obtain(keys.pair)
+            pair.touch(at)
+            pair.failures += 1
 
-    def _note_success(self, attempt: _Attempt, now: float) -> None:
+    def _note_success(self, keys: _Keys, at: float) -> None:
         """Forget the failures of this login at this address; those of others at this address stay."""
-        self._verified.keep(attempt.guess, now)
-        self._homes.keep(attempt.pair, now)
-        self._guesses.forget(attempt.guess)
-        pair = self._pairs.forget(attempt.pair)
+        self._verified.keep(keys.guess, at)
+        self._homes.keep(keys.pair, at)
+        self._guesses.forget(keys.guess)
+        pair = self._pairs.forget(keys.pair)
         if pair:
-            self._networks.obtain(attempt.network).take_back(pair.failures)
-            self._logins.obtain(attempt.login).take_back(pair.failures)
+            self._networks.obtain(keys.network).take_back(pair.failures)
+            self._logins.obtain(keys.login).take_back(pair.failures)
 
     def _is_recent(self, memory: _Memory, key: Any, seconds: float) -> bool:
         at = memory.find(key)
@@ -271,7 +302,7 @@ class Throttle:
 
     def _digest(self, *texts: str) -> bytes:
         """Of one size, whatever is sent, and of no use to whoever reads it."""
-        return hmac.digest(self._key, "\0".join(texts).encode("utf-8", "surrogatepass"), "sha256")
+        return hmac.digest(self._key, "\0".join(texts).encode("utf-8", "surrogatepass"), "sha256")[:16]
 
 
 def network_of(address: str) -> str:

@@ -1,5 +1,6 @@
 """The throttle: guessers wait, and those who know their password do not."""
 
+import os
 import threading
 
 import pytest
@@ -310,6 +311,49 @@ class TestManyAtOnce:
         fail(ADDRESS.free - 1)
         good = [(f"robot {number}", RIGHT) for number in range(30)]
         assert self.run(throttle, good) == [True] * 30
+
+
+class TestProcesses:
+    """Each that is forked knows what happened in the others."""
+
+    def test_failures_in_one_make_the_address_wait_in_all(self, guess, fail, fork):
+        half = ADDRESS.free // 2
+        fork(lambda: fail(half))
+        assert fail(ADDRESS.free - half, login="others") == [False] * LOGIN.free
+        assert guess() == ADDRESS.first
+        fork(lambda: exit_unless(guess() == ADDRESS.first))
+
+    def test_the_same_wrong_credentials_are_the_same_in_all(self, guess, fork):
+        for _ in range(SAME.free - 1):
+            fork(lambda: guess("an old one"))
+        assert guess("an old one") is False
+        assert guess("an old one") == SAME.first
+
+    def test_credentials_that_were_right_in_one_pass_in_all(self, guess, fail, fork):
+        fork(guess)
+        fail(ADDRESS.free)
+        assert guess("wrong again") > 0
+        assert guess() is True
+
+    def test_a_typing_error_is_forgiven_wherever_it_was_made(self, guess, fail, fork):
+        fork(lambda: fail(3, login="alice"))
+        assert guess() is True
+        assert fail(ADDRESS.free) == [False] * ADDRESS.free
+
+    def test_what_was_long_ago_in_another_is_forgotten(self, guess, fail, fork, clock):
+        fork(lambda: fail(ADDRESS.free - 1))
+        clock.now += FORGOTTEN_AFTER + 1
+        assert fail(ADDRESS.free) == [False] * ADDRESS.free
+        assert guess() == ADDRESS.first
+
+    def test_good_credentials_that_are_used_often_are_told_once(self, throttle, guess):
+        assert [guess() for _ in range(50)] == [True] * 50
+        assert throttle._outcomes._head() == 1
+
+
+def exit_unless(is_so: bool) -> None:
+    if not is_so:
+        os._exit(1)
 
 
 def test_a_fault_of_ours_counts_for_nothing(throttle, guess):

@@ -14,6 +14,7 @@ import jwt
 import pytest
 
 from regadmin.passwords import usable_cores
+from regadmin.services.throttle import ADDRESS, SAME
 from tests.rigs.registry import free_port
 from tests.rigs.server import ADMIN, RunningServer, wait_until
 
@@ -53,8 +54,11 @@ def server(tmp_path_factory):
 class Everywhere:
     """Connections that stay open, so that each worker has some."""
 
-    def __init__(self, port: int):
-        self._connections = [http.client.HTTPConnection("127.0.0.1", port, timeout=10) for _ in range(CONNECTIONS)]
+    def __init__(self, port: int, client: str = "127.0.0.1"):
+        self._connections = [
+            http.client.HTTPConnection("127.0.0.1", port, timeout=10, source_address=(client, 0))
+            for _ in range(CONNECTIONS)
+        ]
 
     def ask(self, path: str, login: str = "", password: str = "") -> list[tuple[int, bytes]]:
         """The answers of all of them."""
@@ -121,6 +125,17 @@ def test_every_change_holds_with_the_next_request_in_every_worker(server, everyw
     assert everywhere.granted("another pass") == everywhere.granted("another pass") == nothing
     server.call("PUT", f"/api/v1/users/{alice}", json={"blocked": True})
     assert set(everywhere.granted("another pass")) <= REFUSED
+
+
+def test_guesses_are_counted_over_all_workers(server):
+    guesser = Everywhere(server.port, "127.0.0.66")
+    # The same wrong credentials again count as one guess, and wait by themselves.
+    statuses = [status for status, _ in guesser.ask(TOKEN, "nobody", "an old password")]
+    assert statuses == [401] * SAME.free + [429] * (CONNECTIONS - SAME.free)
+    for number in range(ADDRESS.free):
+        guesser.ask(TOKEN, f"nobody {number}", "a guess")
+    assert {status for status, _ in guesser.ask(TOKEN, "somebody", "another guess")} == {429}
+    guesser.close()
 
 
 def test_a_session_that_ends_is_over_in_every_worker(server, everywhere):
