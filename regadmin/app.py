@@ -26,7 +26,7 @@ from regadmin.identity.source import Source
 from regadmin.options import MOST_WORKERS, Settings, split_hostname
 from regadmin.passwords import Passwords, usable_cores
 from regadmin.registry.client import RegistryClient
-from regadmin.scheduler import Bell, Timer, Worker
+from regadmin.scheduler import Baton, Bell, Timer, Worker
 from regadmin.services.activities import Activities
 from regadmin.services.checks import Checks
 from regadmin.services.deletions import Deletions
@@ -276,6 +276,7 @@ class App(Groundwork):
         self.redirect = self._redirect()
         self._timer = Timer()
         self._bell = Bell()
+        self._baton = Baton()
         self._inbox = Worker("inbox", self.events.apply_waiting)
         self._uses = Worker("last uses", self.tokens.write_uses)
         self._first_sync = Worker("first synchronisation", self.synchronisation.run_if_empty)
@@ -294,6 +295,7 @@ class App(Groundwork):
             release(self.store)
         self._htpasswd_keeper.begin()
         self.events.on_arrival = self._bell.ring
+        self.synchronisation.hand_over = self._baton.give
         if self.certificate:
             self._prepare_certificate()
 
@@ -310,7 +312,9 @@ class App(Groundwork):
     def begin_background_work(self) -> None:
         """What one process does for all."""
         self._bell.answer(self._inbox.wake)
-        self._timer.every(self._settings["registry.gc-interval"], self.synchronisation.run_by_timer)
+        self.synchronisation.hand_over = None
+        self._baton.take(self.synchronisation.take_over)
+        self._timer.every(self._settings["registry.gc-interval"], self.synchronisation.start_by_timer)
         self._timer.every(60, self._clean_up)
         self._timer.every(5, self.overview.measure)
         self._timer.every(5, self.checks.run)

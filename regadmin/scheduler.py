@@ -1,10 +1,11 @@
-"""What happens by itself: a timer, workers that are woken, and a bell that wakes those of another process."""
+"""What happens by itself: a timer, workers that are woken, and what wakes those of another process."""
 
 import logging
 import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import schedule
 
@@ -93,6 +94,28 @@ class Bell:
         """Listen no more. Another process may."""
         self._is_stopped = True
         self.ring()
+
+
+class Baton:
+    """A number and an open file, given by any process that was forked after it was made, taken by one.
+
+    What was given waits for whoever takes it next.
+    """
+
+    def __init__(self) -> None:
+        self._taker, self._giver = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+    def give(self, number: int, file: int) -> None:
+        socket.send_fds(self._giver, [number.to_bytes(8, "big")], [file])
+
+    def take(self, call: Callable[[int, int], object]) -> None:
+        """Call this, in a thread, with each number and its file, which the called one owns."""
+        threading.Thread(target=self._take, args=(call,), name="baton", daemon=True).start()
+
+    def _take(self, call: Callable[[int, int], object]) -> None:
+        while True:
+            number, (file,), *_ = socket.recv_fds(self._taker, 8, 1, socket.MSG_CMSG_CLOEXEC)
+            _guarded(partial(call, int.from_bytes(number, "big"), file))()
 
 
 def _guarded(job: Callable[[], object]) -> Callable[[], object]:

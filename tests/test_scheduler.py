@@ -1,10 +1,11 @@
 import logging
+import os
 import threading
 import time
 
 import pytest
 
-from regadmin.scheduler import Timer, Worker
+from regadmin.scheduler import Baton, Timer, Worker
 from tests.rigs.server import wait_until
 
 OFTEN = 0.02 / 60
@@ -138,3 +139,33 @@ class TestWorker:
         worker.stop()
         worker.join(5)
         assert not worker.is_alive()
+
+
+def test_a_file_that_a_process_hands_over_waits_for_the_one_that_takes_it_and_is_good_after_its_giver(fork):
+    baton, (out, into) = Baton(), os.pipe()
+    giver = fork(lambda: (baton.give(7, into), os.close(into)))
+    fork.end(giver)
+    os.close(into)
+    taken = []
+    baton.take(lambda number, file: taken.append((number, file)))
+    wait_until(lambda: taken)
+    ((number, file),) = taken
+    assert number == 7
+    os.write(file, b"here")
+    assert os.read(out, 4) == b"here"
+    os.close(file)
+    os.close(out)
+
+
+def test_who_takes_goes_on_after_an_error():
+    baton, taken = Baton(), []
+
+    def take(number: int, file: int) -> None:
+        os.close(file)
+        taken.append(number)
+        raise RuntimeError("the disk is full")
+
+    baton.take(take)
+    for number in (1, 2):
+        baton.give(number, 0)
+    wait_until(lambda: taken == [1, 2])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -141,6 +142,8 @@ class Synchronisation:
         self._parallel = parallel
         self._is_stopped = False
         self._run_id = 0
+        self.hand_over: Callable[[int, int], None] | None = None
+        """If another process carries out what is started here: it gets the run's id and the file that locks it."""
 
     def stop(self) -> None:
         """Let a run end early and without removing anything: the process wants to end.
@@ -153,8 +156,18 @@ class Synchronisation:
     def start(self, trigger: str) -> SyncRun:
         """Begin a run in the background. Raises Conflict if one is going on."""
         run = self._begin(trigger)
-        threading.Thread(target=self._work, args=(run,), name="synchronisation", daemon=True).start()
+        if self.hand_over:
+            lock = self._store.sync_runs.give_lock_away()
+            self.hand_over(run.id, lock)
+            os.close(lock)
+        else:
+            self._work_in_background(run)
         return run
+
+    def take_over(self, run_id: int, lock: int) -> None:
+        """Carry out, in the background, a run that another process began."""
+        self._store.sync_runs.take_lock_over(lock)
+        self._work_in_background(self._store.sync_runs.find(run_id))
 
     def run(self, trigger: str) -> SyncRun:
         """Run to the end. Raises Conflict if one is going on; the registry's faults are in the result."""
@@ -176,12 +189,15 @@ class Synchronisation:
         self._store.sync_runs.interrupt_dead()
         if self._store.sync_runs.has_complete() and not self._store.repositories.is_empty():
             return True
-        return self._indexer.registry_answers() and self.run_by_timer("start")
+        return self._indexer.registry_answers() and self._is_done_unless_running(self.run, "start")
 
-    def run_by_timer(self, trigger: str = "timer") -> bool:
-        """Run to the end, unless one is going on; tells whether it ran."""
+    def start_by_timer(self) -> bool:
+        """Begin a run in the background, unless one is going on; tells whether it began."""
+        return self._is_done_unless_running(self.start, "timer")
+
+    def _is_done_unless_running(self, begin: Callable[[str], SyncRun], trigger: str) -> bool:
         try:
-            self.run(trigger)
+            begin(trigger)
         except Conflict as error:
             log.info("synchronisation: %s", error.message)
             return False
@@ -197,10 +213,13 @@ class Synchronisation:
             raise Conflict(
                 Message("already running since %(time)s UTC, by %(trigger)s", time=since, trigger=current.trigger)
             )
-        self._run_id = run_id
         return self._store.sync_runs.find(run_id)
 
+    def _work_in_background(self, run: SyncRun) -> None:
+        threading.Thread(target=self._work, args=(run,), name="synchronisation", daemon=True).start()
+
     def _work(self, run: SyncRun) -> SyncRun:
+        self._run_id = run.id
         try:
             return self._run(_Progress(self._store, run))
         finally:

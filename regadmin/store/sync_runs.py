@@ -59,6 +59,15 @@ class SyncRunStore:
         if lock is not None:
             os.close(lock)
 
+    def give_lock_away(self) -> int:
+        """The open file that locks our run, for another process, which goes on with it. The caller closes it here."""
+        lock, self._lock = self._lock, None
+        return lock
+
+    def take_lock_over(self, lock: int) -> None:
+        """The run that this open file locks is ours now."""
+        self._lock = lock
+
     def interrupt_dead(self) -> None:
         """Say of a run whose process died that it came to no end."""
         lock = self._take_lock()

@@ -581,7 +581,7 @@ class TestOneAtATime:
                     begin("another")
         refused = admin.post(SYNC)
         assert (refused.status, refused.json["message"]) == (409, message)
-        assert not elsewhere.synchronisation.run_by_timer()
+        assert not elsewhere.synchronisation.start_by_timer()
         registry.let_all_go()
         assert finished(app).state == "complete"
         assert app.synchronisation.run("another").state == "complete"

@@ -15,8 +15,10 @@ import pytest
 
 from regadmin.passwords import usable_cores
 from regadmin.services.throttle import ADDRESS, SAME
+from tests.rigs import images
 from tests.rigs.registry import free_port
 from tests.rigs.server import ADMIN, RunningServer, wait_until
+from tests.rigs.standin import SLOW, StandinRegistry
 
 WORKERS = 2
 CONNECTIONS = 12
@@ -178,6 +180,25 @@ def test_the_background_process_is_replaced_and_notifications_are_taken_up(serve
         wait_until(lambda: victim not in children(server.pid))
     event = {"id": "1", "action": "mount", "target": {"repository": "team/app"}}
     assert server.call("POST", "/api/v1/registry/events", json={"events": [event]}).status_code == 200
+
+
+def test_a_synchronisation_runs_in_the_background_whoever_started_it(tmp_path):
+    def latest(server: RunningServer) -> dict:
+        return server.call("GET", "/api/v1/registry/sync").json()["data"]
+
+    with StandinRegistry() as registry:
+        server = RunningServer(tmp_path, registry.port, workers=WORKERS).start()
+        wait_until(lambda: (latest(server) or {}).get("state") == "complete")
+        registry.put("team/app", "1.0", images.oci_image("an image"))
+        registry.fail(SLOW, on="/manifests/")
+        assert server.call("POST", "/api/v1/registry/sync", json={}).status_code == 202
+        wait_until(lambda: any("/manifests/" in request.path for request in registry.requests))
+        for pid in workers(server):
+            os.kill(pid, signal.SIGKILL)
+        registry.heal()
+        wait_until(lambda: latest(server)["state"] != "running")
+        assert (latest(server)["state"], latest(server)["added"]) == ("complete", 1)
+        server.stop()
 
 
 def test_connections_wait_for_a_worker_that_is_being_replaced(server):
