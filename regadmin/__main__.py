@@ -38,6 +38,9 @@ COMMANDS = {
 _CONFIGURED = ("challenge", "credentials", "deletion", "notifications")
 """Checks whose remedies speak of the configuration below."""
 
+_PORTS = {"port": "port", "registry.port": "registry_port"}
+"""The options of `demo`, and the arguments of its function."""
+
 EXIT_FAILED, EXIT_MISCONFIGURED, EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -74,13 +77,14 @@ def _parser() -> options.Parser:
     )
     parser.commands["export"].usage = "%(prog)s [options] [FILE]"
     parser.commands["export"].add_argument("file", nargs="?", default="", metavar="FILE", help="for its owner only")
+    parser.commands["demo"].usage = "%(prog)s " + " ".join(f"[--{name} PORT]" for name in _PORTS)
     parser.commands["check"].add_argument("--json", action="store_true", default=False, help="print JSON")
     return parser
 
 
 def _run(namespace) -> int:
     if namespace.command == "demo":
-        return run_demo()
+        return _demonstrate(namespace)
     settings = options.load(namespace, os.environ)
     options.validate(settings)
     _log(settings["debug"])
@@ -103,6 +107,15 @@ def _run(namespace) -> int:
         return _restore(settings, Path(namespace.file))
     serve(settings)
     return 0
+
+
+def _demonstrate(namespace) -> int:
+    """The only command that is not about somebody's own server, so it looks at no environment and no file."""
+    settings = options.load(namespace, {})
+    given = [option.name for option in options.OPTIONS if settings.source(option.name) != "default"]
+    if others := [name for name in given if name not in _PORTS]:
+        raise Misconfigured(f"demo: it makes its own configuration and takes no --{others[0]}")
+    return run_demo(**{keyword: settings[name] for name, keyword in _PORTS.items() if name in given})
 
 
 def _restore(settings: options.Settings, backup: Path) -> int:

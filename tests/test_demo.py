@@ -12,6 +12,7 @@ import time
 import pytest
 import requests
 
+from regadmin import __main__ as command_line
 from regadmin import demo, errors, samples
 from regadmin.certificates.keys import load_or_build
 
@@ -197,3 +198,13 @@ def test_a_directory_in_use_is_not_touched(tmp_path):
         demo.run(str(tmp_path))
     assert os.listdir(tmp_path) == ["data.db"]
     assert (tmp_path / "data.db").read_text() == "precious"
+
+
+def test_the_command_takes_its_ports_and_refuses_what_it_would_not_follow(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(command_line, "run_demo", lambda **ports: asked.append(ports) or 0)
+    assert command_line.main(["demo"]) == 0
+    assert command_line.main(["demo", "--port=8080", "--registry.port=5000"]) == 0
+    assert asked == [{}, {"port": 8080, "registry_port": 5000}]
+    assert command_line.main(["--listen=0.0.0.0", "demo"]) == 2
+    assert "takes no --listen" in capsys.readouterr().err
