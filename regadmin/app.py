@@ -27,6 +27,7 @@ from regadmin.options import MOST_WORKERS, Settings, split_hostname
 from regadmin.passwords import Passwords, usable_cores
 from regadmin.registry.client import RegistryClient
 from regadmin.scheduler import Baton, Bell, Timer, Worker
+from regadmin.services.access_tokens import AccessTokens
 from regadmin.services.activities import Activities
 from regadmin.services.checks import Checks
 from regadmin.services.deletions import Deletions
@@ -55,6 +56,7 @@ from regadmin.store import Store
 from regadmin.version import __version__
 from regadmin.web.access_log import AccessLog
 from regadmin.web.answers import secure_headers
+from regadmin.web.api.access_tokens import AccessTokensApi
 from regadmin.web.api.auth import AuthApi
 from regadmin.web.api.catalog import CatalogApi
 from regadmin.web.api.groups import GroupsApi
@@ -68,6 +70,7 @@ from regadmin.web.log_files import LogFile, print_line
 from regadmin.web.metrics import Counting, MetricsDoor
 from regadmin.web.notifications import PATH as EVENTS_PATH
 from regadmin.web.notifications import Notifications
+from regadmin.web.pages.access_tokens import AccessTokenPages
 from regadmin.web.pages.account import AccountPages
 from regadmin.web.pages.activity import ActivityPages
 from regadmin.web.pages.groups import GroupPages
@@ -255,6 +258,7 @@ class App(Groundwork):
         self.users = Users(self.store, hasher, self._htpasswd_keeper.follow_change)
         self.users.create_first_admin(settings["store.admin-password"])
         self.identities = Identities(self.users, self.store, self.sources, settings["identity.ttl"], clock)
+        self.access_tokens = AccessTokens(self.store, self.tokens.uses)
         self.activities = Activities(self.store)
         self.groups = Groups(self.store)
         self.rules = Rules(self.store)
@@ -278,7 +282,7 @@ class App(Groundwork):
         self._bell = Bell()
         self._baton = Baton()
         self._inbox = Worker("inbox", self.events.apply_waiting)
-        self._uses = Worker("last uses", self.tokens.write_uses)
+        self._uses = Worker("last uses", self.tokens.uses.write)
         self._first_sync = Worker("first synchronisation", self.synchronisation.run_if_empty)
         self._first_checks = Worker("first checks", self.checks.run)
         self._first_measurement = Worker("first measurement", self.overview.measure)
@@ -301,7 +305,7 @@ class App(Groundwork):
 
     def begin(self) -> None:
         """The threads that every process needs which answers requests."""
-        self.tokens.on_use = self._uses.wake
+        self.tokens.uses.on_use = self._uses.wake
         self._timer.every(0.5, self.health.check)
         if self.certificate:
             self._timer.every(1, self._certificate_watch.wake)
@@ -405,7 +409,9 @@ class App(Groundwork):
 
     def _wsgi(self) -> Callable:
         is_secure = self._settings["ssl.type"] != "none"
-        guards = Guards(self.identities, self.sessions, self.throttle, self.counters, is_secure)
+        guards = Guards(
+            self.identities, self.access_tokens, self.sessions, self.throttle, self.counters, is_secure
+        )
         bottle = Bottle()
         # An id that SQLite cannot hold belongs to nothing: 404, not a fault.
         bottle.router.add_filter("int", lambda _: (r"-?[0-9]{1,15}", int, str))
@@ -414,6 +420,7 @@ class App(Groundwork):
             *UsersApi(self.users).routes(),
             *GroupsApi(self.groups).routes(),
             *RulesApi(self.rules).routes(),
+            *AccessTokensApi(self.access_tokens).routes(),
             *CatalogApi(self.repositories, self.synchronisation).routes(),
             *Notifications(self.events).routes(),
         ]
@@ -430,6 +437,7 @@ class App(Groundwork):
             bottle.route(route.path, route.method, route.handler)
         bottle.route("/ping", "GET", lambda: "pong")
         pages = PageSurface(guards, self._renderer(guards))
+        rules_hold = self.registry_settings.is_token
         pages.install(
             bottle,
             [
@@ -437,13 +445,14 @@ class App(Groundwork):
                 *SynchronisationPages(pages, self.synchronisation).routes(),
                 *ActivityPages(pages, self.activities, self._settings["activity-days"]).routes(),
                 *SigningPages(pages, guards, self.repositories).routes(),
-                *AccountPages(pages, guards, self.users, self.sessions, self.repositories, self.rules).routes(),
+                *self._account_pages(pages, guards).routes(),
+                *AccessTokenPages(pages, self.users, self.access_tokens, rules_hold).routes(),
                 *HelpPages(pages, self.store.now, self.store.database.path).routes(),
                 *SetupPages(pages, self.checks, self.registry_settings, self.signing_key).routes(),
                 *ImagePages(pages, self.images, self.repositories).routes(),
                 *self._repository_pages(pages).routes(),
-                *RulePages(pages, self.rules, self.registry_settings.is_token).routes(),
-                *UserPages(pages, self.users, self.groups, self.repositories, self.rules).routes(),
+                *RulePages(pages, self.rules, rules_hold).routes(),
+                *self._user_pages(pages).routes(),
                 *GroupPages(pages, self.groups, self.users).routes(),
             ],
         )
@@ -459,6 +468,15 @@ class App(Groundwork):
     def _overview_pages(self, pages: PageSurface) -> OverviewPages:
         services = (self.overview, self.activities, self.health, self.synchronisation, self.checks)
         return OverviewPages(pages, *services, self._registry_address)
+
+    def _account_pages(self, pages: PageSurface, guards: Guards) -> AccountPages:
+        accounts = self.users, self.access_tokens, self.sessions
+        rules_hold = self.registry_settings.is_token
+        return AccountPages(pages, guards, *accounts, self.repositories, self.rules, rules_hold)
+
+    def _user_pages(self, pages: PageSurface) -> UserPages:
+        accounts = self.users, self.access_tokens, self.groups
+        return UserPages(pages, *accounts, self.repositories, self.rules, self.registry_settings.is_token)
 
     def _repository_pages(self, pages: PageSurface) -> RepositoryPages:
         deletions = Deletions(self.store, self.repositories)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from regadmin import patterns
-from regadmin.entities import Audience, Role, Rule, User
+from regadmin.entities import Audience, Reach, Role, Rule, User
 from regadmin.messages import Message
 from regadmin.scopes import ACTIONS, Scope
 
@@ -41,6 +41,8 @@ def decide(
         return Decision(False, Message("unknown action or resource type"))
     if user and user.is_blocked:
         return Decision(False, Message("the user is blocked"))
+    if user and not _is_within_token(user, resource_type, name, action):
+        return Decision(False, Message("the access token is not for this"))
     if user and user.role is Role.ADMIN:
         return Decision(True, Message("an admin may do everything"))
     nearest, closeness = None, 0
@@ -64,6 +66,15 @@ def grant(user: User | None, scope: Scope, rules: Iterable[Rule]) -> Scope:
         wanted = tuple(action for action in wanted if action in scope.actions)
     allowed = tuple(a for a in wanted if decide(user, scope.type, scope.name, a, rules).is_allowed)
     return scope._replace(actions=allowed)
+
+
+def _is_within_token(user: User, resource_type: str, name: str, action: str) -> bool:
+    """Whether the access token that he came with is for this; what he may do is another question."""
+    if not user.access_token or not user.access_token.scope:
+        return True
+    return resource_type == "repository" and any(
+        action in INCLUDES[reach.action] and _covers(reach, name, user) for reach in user.access_token.scope
+    )
 
 
 _STEPS = ("owner", "resource", "action", "disabled")
@@ -94,7 +105,7 @@ def _is_owned(rule: Rule, user: User | None) -> bool:
     return rule.user_id == user.id
 
 
-def _covers(rule: Rule, name: str, user: User | None) -> bool:
+def _covers(rule: Rule | Reach, name: str, user: User | None) -> bool:
     login = user.login if user else ""
     groups = tuple(group.name for group in user.groups) if user else ()
     return patterns.matches(rule.resource_name, name, login, groups)

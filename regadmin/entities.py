@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 REGISTERED_ID = -999
 """The owner id that stands for every signed-in user in the REST contract."""
@@ -35,6 +35,31 @@ class Group:
     """The file that decides about it; '' if it was made here. The same with users and rules."""
 
 
+class Reach(NamedTuple):
+    """What an access token is for: an action on what the name matches, both as in a rule."""
+
+    resource_name: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """Stands for its owner's password, with his rights as far as the scope reaches; an empty one reaches everywhere.
+
+    The secret is not here: only its digest is kept, and never leaves the store.
+    """
+
+    id: int
+    user_id: int
+    name: str
+    scope: tuple[Reach, ...] = ()
+    created_at: int = 0
+    expires_at: int | None = None
+
+    def is_over(self, now: int) -> bool:
+        return self.expires_at is not None and self.expires_at <= now
+
+
 @dataclass(frozen=True, slots=True)
 class User:
     """An account. The password's hash is not here: it never leaves the store but to be verified."""
@@ -57,6 +82,10 @@ class User:
     """Whether another source of identity knows him: then the store does not, and his id is 0."""
     rules: tuple["Rule", ...] = ()
     """Those that the source gave him, beside the ones in the store."""
+    is_robot: bool = False
+    """A machine: it has no password and never signs in, but access tokens."""
+    access_token: AccessToken | None = None
+    """What he came with, if not with his password: it limits what he may do."""
 
     @property
     def is_admin(self) -> bool:
@@ -251,7 +280,7 @@ class ActivityEntry:
         """Name, old and new value of each field that changed; None stands for what was not there."""
         before, after = self.details.get("before"), self.details.get("after")
         if before is None and after is None:
-            is_gone = self.event.endswith("deleted")
+            is_gone = self.event.endswith(("deleted", "revoked"))
             before, after = (self.details, {}) if is_gone else ({}, self.details)
         names = dict.fromkeys((*before, *after))
         pairs = ((name, before.get(name), after.get(name)) for name in names if name != "id")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regadmin.decisions import decide, grant
-from regadmin.entities import Audience, Group, Role, Rule, User
+from regadmin.entities import AccessToken, Audience, Group, Reach, Role, Rule, User
 from regadmin.scopes import ACTIONS, Scope
 
 CREW, STAFF = Group(1, "crew"), Group(2, "staff")
@@ -225,6 +225,7 @@ users = st.one_of(
     ),
 )
 resources = st.tuples(st.sampled_from(["repository", "registry"]), st.sampled_from(NAMES))
+scopes = st.lists(st.builds(Reach, st.sampled_from(list(PATTERNS)), st.sampled_from(ACTIONS)), max_size=3).map(tuple)
 asked_actions = st.lists(st.sampled_from([*ACTIONS, "fly", "PULL"]), unique=True).map(tuple)
 
 
@@ -290,3 +291,13 @@ def test_no_strange_scope_grants_what_no_rule_names(resource_type, name, asked, 
     if resource_type not in ("repository", "registry"):
         assert granted.actions == ()
     assert set(granted.actions) <= set(ACTIONS)
+
+
+@given(users.filter(bool), resources, st.sampled_from(ACTIONS), rules, scopes)
+def test_an_access_token_allows_what_both_its_owner_and_its_scope_do(user, resource, action, rules, scope):
+    holder = replace(user, access_token=AccessToken(1, user.id, "ci", scope))
+    scope_alone = [rule(reach.resource_name, reach.action, user_id=user.id) for reach in scope]
+    reached = not scope or oracle(replace(user, role=Role.USER), *resource, action, scope_alone)
+    assert decide(holder, *resource, action, rules).is_allowed is (
+        decide(user, *resource, action, rules).is_allowed and reached
+    )

@@ -14,7 +14,7 @@ from regadmin.importing.plan import Place, Plan, PlannedGroup, PlannedRule, Plan
 VERSION = "1"
 _TOP = ("regadmin", "groups", "users", "rules")
 _TEXTS = ("name", "description", "language", "time_zone")
-_FLAGS = {"blocked": "is_blocked", "must_change_password": "must_change_password"}
+_FLAGS = {"blocked": "is_blocked", "must_change_password": "must_change_password", "robot": "is_robot"}
 _USER = ("name", "password", "role", "groups", *_FLAGS, "description", "language", "time_zone")
 _OWNERS = ("user", "group", "audience")
 _RULE = (*_OWNERS, "name", "type", "resource_name", "action", "disabled")
@@ -50,7 +50,10 @@ def _add_user(plan: Plan, key: Value, value: Value) -> None:
     user = replace(user, **{_FLAGS[name]: fields[name].boolean() for name in _FLAGS})
     secret = fields["password"].text()
     is_hash = secret.startswith("$")
-    reason = passwords.why_no_hash(secret) if is_hash else passwords.why_no_password(secret)
+    if user.is_robot:
+        reason = "must be empty: it is a robot" if secret else ""
+    else:
+        reason = passwords.why_no_hash(secret) if is_hash else passwords.why_no_password(secret)
     if reason:
         fields.get("password", key).error(f"the password of {user.login} {reason}")
     groups = tuple(fields["groups"].texts())

@@ -29,6 +29,8 @@ EVENTS = {
     "rule created": Message("Rule created"),
     "rule changed": Message("Rule changed"),
     "rule deleted": Message("Rule deleted"),
+    "access token created": Message("Access token created"),
+    "access token revoked": Message("Access token revoked"),
 }
 """Everything that is recorded, and what people call it."""
 

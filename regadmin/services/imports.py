@@ -66,7 +66,7 @@ class Imports:
         has an error, or if it grants more than its source and the owner does not want that.
         """
         # Before the transaction: hashing takes long, and all other writers would wait.
-        hashes = [user.password_hash or (self._hasher.hash(user.password) if is_applied else "") for user in plan.users]
+        hashes = [self._hash(planned) if is_applied else planned.password_hash for planned in plan.users]
         outcome = Outcome(plan)
         try:
             with self._store.transaction():
@@ -79,6 +79,11 @@ class Imports:
         outcome.is_applied = True
         self._on_change()
         return outcome
+
+    def _hash(self, planned: PlannedUser) -> str:
+        if planned.password_hash or planned.user.is_robot:
+            return planned.password_hash
+        return self._hasher.hash(planned.password)
 
     def _carry_out(self, outcome: Outcome, hashes: list[str], by: Actor) -> None:
         for planned in outcome.plan.groups:

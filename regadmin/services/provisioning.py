@@ -26,7 +26,7 @@ from regadmin.store.listing import Listing
 from regadmin.store.rules import OwnedRule
 
 _AUDIENCE_IDS = {Audience.REGISTERED: REGISTERED_ID, Audience.EVERYONE: EVERYONE_ID}
-_OF_USER = ("name", "role", "is_blocked", "description", "source")
+_OF_USER = ("name", "role", "is_blocked", "description", "is_robot", "source")
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ class Provisioning:
         return {planned.user.login: self._hash(planned, kept.get(planned.user.login, "")) for planned in plan.users}
 
     def _hash(self, planned: PlannedUser, kept: str) -> str:
-        if planned.password_hash:
+        if planned.password_hash or planned.user.is_robot:
             return planned.password_hash
         is_known = kept and self._hasher.belongs(planned.password, kept)
         return kept if is_known else self._hasher.hash(planned.password)

@@ -12,6 +12,8 @@ from regadmin.services.coverage import Coverage
 OPENNESS = {"everyone": Audience.EVERYONE, "registered": Audience.REGISTERED, "restricted": None}
 """Who may pull a repository, as a filter names it."""
 
+_Covering = tuple[frozenset[str], str, tuple[str, ...]]
+
 _OVERSEERS = (Role.ADMIN, Role.MANAGER)
 
 
@@ -27,7 +29,7 @@ class Sight:
     @property
     def visible(self) -> Callable[[str], bool] | None:
         """Tells by its name whether he may see a repository; None if he may see all of them."""
-        if self._user and self._user.role in _OVERSEERS:
+        if self._user and self._user.role in _OVERSEERS and not self._user.access_token:
             return None
         return self._allows("pull")
 
@@ -35,22 +37,44 @@ class Sight:
         """`visible` for all repositories at once, by their ids."""
         if self.visible is None:
             return None
-        return b"" if self._user and self._user.is_blocked else coverage.ids(*self._covering("pull"))
+        if self._user and self._user.is_blocked:
+            return b""
+        ids = coverage.ids(*self._covering("pull"))
+        return within(ids, coverage.ids(*self._reached("pull"))) if self._has_scope else ids
 
     def rights(self, name: str) -> tuple[str, ...]:
         """All that he may do with the repository."""
-        if self._user and self._user.is_admin and not self._user.is_blocked:
+        if self._user and self._user.is_admin and not self._user.is_blocked and not self._user.access_token:
             return ACTIONS
         return tuple(action for action in ACTIONS if self._allows(action)(name))
 
     def _matcher(self, action: str) -> Callable[[str], bool]:
         if self._user and self._user.is_blocked:
             return lambda name: False
-        return patterns.matcher(*self._covering(action))
+        allowed = patterns.matcher(*self._covering(action))
+        if not self._has_scope:
+            return allowed
+        reached = patterns.matcher(*self._reached(action))
+        return lambda name: allowed(name) and reached(name)
 
-    def _covering(self, action: str) -> tuple[frozenset[str], str, tuple[str, ...]]:
+    @property
+    def _has_scope(self) -> bool:
+        return bool(self._user and self._user.access_token and self._user.access_token.scope)
+
+    def _covering(self, action: str) -> _Covering:
         """The resource names that allow it, and for whom."""
-        texts = frozenset(rule.resource_name for rule in self._rules if action in INCLUDES.get(rule.action, ()))
+        if self._user and self._user.is_admin:
+            return self._for_user(frozenset({"**"}))
+        return self._for_user(
+            frozenset(rule.resource_name for rule in self._rules if action in INCLUDES.get(rule.action, ()))
+        )
+
+    def _reached(self, action: str) -> _Covering:
+        """Like `_covering`, of the access token that he came with."""
+        scope = self._user.access_token.scope
+        return self._for_user(frozenset(reach.resource_name for reach in scope if action in INCLUDES[reach.action]))
+
+    def _for_user(self, texts: frozenset[str]) -> _Covering:
         login = self._user.login if self._user else ""
         groups = tuple(group.name for group in self._user.groups) if self._user else ()
         return texts, login, groups

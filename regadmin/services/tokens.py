@@ -1,10 +1,7 @@
 """Bearer tokens for the registry (distribution, docs/spec/auth/token.md and jwt.md)."""
 
-import logging
 import secrets
-import sqlite3
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import NamedTuple, Protocol
@@ -15,6 +12,7 @@ from regadmin.entities import User
 from regadmin.errors import Malformed
 from regadmin.memory import Memory
 from regadmin.scopes import Scope
+from regadmin.services.uses import Uses
 from regadmin.store import Store
 
 OWN_SUBJECT = "regadmin:index"
@@ -28,11 +26,6 @@ LEAST_TTL = 60
 
 RECENT_TOKENS = 5000
 """So many are kept to be answered again, about 1.5 kB each."""
-
-_USE_INTERVAL = 60
-"""Seconds for which a user's further tokens do not write his last use again."""
-
-log = logging.getLogger(__name__)
 
 
 class Signer(Protocol):
@@ -63,17 +56,20 @@ class Tokens:
         self._service = service
         self._ttl = ttl
         self._signed: Memory[Token] = Memory(RECENT_TOKENS, store.now)
-        self._noted: dict[int, int] = {}
-        self._unwritten: deque[int] = deque()
-        self.on_use: Callable[[], object] = self.write_uses
-        """Called when there is a use to write; whoever cannot wait for the disk leaves that to another thread."""
+        self.uses = Uses(store)
 
     def revision(self) -> int:
         """To be read before the user is: see `issue`."""
         return self._store.revision()
 
-    def issue(self, user: User | None, wanted: Sequence[Scope], service: str = "", revision: int = 0) -> Token:
-        """A token for what is both asked for and allowed; None is an anonymous client.
+    def is_over(self, user: User | None) -> bool:
+        """Whether the time of the access token that he came with is over."""
+        return bool(user and user.access_token and user.access_token.is_over(self._store.now()))
+
+    def issue(
+        self, user: User | None, wanted: Sequence[Scope], service: str = "", revision: int = 0, address: str = ""
+    ) -> Token:
+        """A token for what is both asked for and allowed; None is an anonymous client, `address` where he came from.
 
         With a `revision`, a token that was signed a moment ago may be given again. It must have been read
         before `user` was, so that no change in between is lost.
@@ -84,18 +80,22 @@ class Tokens:
             raise Malformed(f"this server signs for the service {self._service!r}, not for {service[:80]!r}")
         is_external = user is not None and user.is_external
         if user and not is_external:
-            self._note_use(user)
+            self.uses.note_user(user)
+        if user and user.access_token:
+            self.uses.note_token(user.access_token, address)
         # What another source says of somebody may change without a new revision, and he has no id.
         if not revision or is_external:
             return self._granted(user, wanted)
-        key = (revision, user.id if user else None, *wanted)
+        access_token = user.access_token if user else None
+        key = (revision, user.id if user else None, access_token.id if access_token else None, *wanted)
         recent = min(self._ttl // 4, self._ttl - LEAST_TTL)
         return self._signed.get(key) or self._keep(key, self._granted(user, wanted), recent)
 
     def _granted(self, user: User | None, wanted: Sequence[Scope]) -> Token:
         rules = self._store.rules.list_for(user) if wanted else []
         granted = [grant(user, scope, rules) for scope in wanted]
-        token = self._sign(user.login if user else "", [scope for scope in granted if scope.actions])
+        until = user.access_token.expires_at if user and user.access_token else None
+        token = self._sign(user.login if user else "", [scope for scope in granted if scope.actions], until)
         return token._replace(extent=_extent(wanted, granted))
 
     def _keep(self, key: tuple, token: Token, seconds: int) -> Token:
@@ -112,38 +112,22 @@ class Tokens:
             token = self._keep(wanted, self._sign(OWN_SUBJECT, scopes.parse_all(wanted)), self._ttl * 3 // 4)
         return f"Bearer {token.text}"
 
-    def write_uses(self) -> bool:
-        """Keep when users came last. True: this was all for now."""
-        user_ids = [self._unwritten.popleft() for _ in range(len(self._unwritten))]
-        try:
-            self._store.users.note_uses(user_ids)
-        except sqlite3.OperationalError as error:
-            # A full or busy disk must not keep anybody from the registry.
-            log.warning("the last use of %s users is not noted: %s", len(user_ids), error)
-        return True
-
-    def _note_use(self, user: User) -> None:
+    def _sign(self, subject: str, granted: Sequence[Scope], until: int | None = None) -> Token:
+        """No token outlives `until`."""
         now = self._store.now()
-        if 0 <= now - self._noted.get(user.id, -_USE_INTERVAL) < _USE_INTERVAL:
-            return
-        self._noted[user.id] = now
-        self._unwritten.append(user.id)
-        self.on_use()
-
-    def _sign(self, subject: str, granted: Sequence[Scope]) -> Token:
-        now = self._store.now()
+        expires_at = now + self._ttl if until is None else min(now + self._ttl, until)
         claims = {
             "iss": self._issuer,
             "sub": subject,
             "aud": self._service,
-            "exp": now + self._ttl,
+            "exp": expires_at,
             "nbf": now - _LEEWAY,
             "iat": now,
             "jti": secrets.token_urlsafe(16),
             "access": [scope.claim() for scope in granted],
         }
         issued_at = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return Token(self._signer.sign(claims), now + self._ttl, issued_at)
+        return Token(self._signer.sign(claims), expires_at, issued_at)
 
 
 def _extent(wanted: Sequence[Scope], granted: Sequence[Scope]) -> Extent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable
@@ -23,6 +24,9 @@ from regadmin.store.users import UserSummary
 DEFAULT_LOGIN = DEFAULT_PASSWORD = "admin"
 MAX_LOGIN, MAX_TEXT = 64, 255
 CHANGEABLE = ("login", "name", "role", "is_blocked", "description")
+_ROBOT_LOGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+"""Nothing that a shell, a pipeline's file or a URL reads as something else."""
+
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 """Without those that look alike."""
 
@@ -55,7 +59,7 @@ class Users:
         password and a blocked user.
         """
         user, stored = self._store.users.find_login(login) or (None, None)
-        is_open = user is not None and not user.is_blocked
+        is_open = user is not None and not user.is_blocked and not user.is_robot
         if not self._hasher.verify(password, stored if is_open else None):
             raise Unauthenticated(Message("wrong login or password"))
         return user
@@ -86,10 +90,10 @@ class Users:
         return user
 
     def create(self, by: Actor, password: str, group_ids: Iterable[int] = (), **fields) -> User:
-        """`fields` are those of the entity User. Raises Invalid and Conflict."""
+        """`fields` are those of the entity User; a robot's password is ''. Raises Invalid and Conflict."""
         user = User(**{"id": 0, "name": fields.get("login", ""), "role": Role.USER} | fields)
         _check(user, password)
-        created = self.adopt(user, self._hasher.hash(password), by, group_ids)
+        created = self.adopt(user, "" if user.is_robot else self._hasher.hash(password), by, group_ids)
         self._on_change()
         return created
 
@@ -134,6 +138,8 @@ class Users:
             refuse_change(old, by)
             groups = old.groups if group_ids is None else self._groups(group_ids)
             new = replace(old, **fields, groups=groups)
+            if new.is_robot != old.is_robot:
+                raise Invalid({"is_robot": Message("cannot be changed; make another account")})
             _check(new)
             self._refuse_lock_out(old, new, by)
             try:
@@ -290,7 +296,7 @@ def _check(user: User, password: str | None = None) -> None:
     """Raises Invalid with all that is wrong; a password that is None is not looked at."""
     wrong = {}
     try:
-        if password is not None:
+        if password is not None and not user.is_robot:
             passwords.check(password)
     except Invalid as error:
         wrong |= error.fields
@@ -302,8 +308,21 @@ def _check(user: User, password: str | None = None) -> None:
         wrong["role"] = Message("must be one of %(choices)s", choices=", ".join(Role))
     if len(user.description) > 10 * MAX_TEXT:
         wrong["description"] = Message("must hold at most %(most)s characters", most=10 * MAX_TEXT)
-    if wrong:
+    if wrong := wrong | _why_no_robot(user, password or ""):
         raise Invalid(wrong)
+
+
+def _why_no_robot(user: User, password: str) -> dict[str, str]:
+    if not user.is_robot:
+        return {}
+    wrong = {}
+    if not _ROBOT_LOGIN.fullmatch(user.login):
+        wrong["login"] = Message("of a robot holds only letters, digits and _ . -, and begins with a letter or digit")
+    if user.role != Role.USER:
+        wrong["role"] = Message("must be user for a robot")
+    if password or user.must_change_password:
+        wrong["password"] = Message("must be empty for a robot: it has access tokens")
+    return wrong
 
 
 def _check_preferences(user: User) -> None:
@@ -318,4 +337,5 @@ def _check_preferences(user: User) -> None:
 
 def _row(user: User) -> dict:
     row = {name: getattr(user, name) for name in CHANGEABLE}
-    return row | {"groups": [group.name for group in user.groups], "source": user.source}
+    row |= {"groups": [group.name for group in user.groups], "source": user.source}
+    return row | ({"is_robot": True} if user.is_robot else {})

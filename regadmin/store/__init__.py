@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from regadmin.store.access_tokens import AccessTokenStore
 from regadmin.store.activity import ActivityStore
 from regadmin.store.database import Database
 from regadmin.store.groups import GroupStore
@@ -26,6 +27,7 @@ class Store:
         self.snapshot = self.database.snapshot
         self.now = self.database.now
         self.users = UserStore(self.database)
+        self.access_tokens = AccessTokenStore(self.database)
         self.groups = GroupStore(self.database)
         self.rules = RuleStore(self.database)
         self.sessions = SessionStore(self.database)
@@ -37,7 +39,7 @@ class Store:
         self.findings = SharedFindings(self.database)
 
     def revision(self) -> int:
-        """A number that moves with every change of users, groups and rules, whichever process makes it."""
+        """A number that moves with every change of accounts, rules and access tokens, whichever process makes it."""
         return self.database.one("SELECT number FROM revision")[0]
 
     def close(self) -> None:

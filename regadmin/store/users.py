@@ -13,7 +13,7 @@ from regadmin.store.listing import Listing, fetch
 
 _COLUMNS = """
 SELECT u.id, u.login, u.name, u.role, u.is_blocked, u.must_change_password, u.description, u.created_at,
-       u.language, u.time_zone, u.source,
+       u.language, u.time_zone, u.source, u.is_robot,
        (SELECT json_group_array(json_array(id, name, description, source)) FROM (
           SELECT g.* FROM memberships m JOIN groups g ON g.id = m.group_id
           WHERE m.user_id = u.id ORDER BY m.position)) AS groups
@@ -101,7 +101,10 @@ class UserStore:
     def list_hashes(self) -> dict[str, str]:
         """The password hashes by login, of those who may sign in to the registry."""
         rows = self._database.all(
-            "SELECT login, password_hash FROM users WHERE NOT is_blocked AND NOT must_change_password"
+            """
+            SELECT login, password_hash FROM users
+            WHERE NOT is_blocked AND NOT must_change_password AND NOT is_robot
+            """
         )
         return dict(map(tuple, rows))
 
@@ -116,11 +119,12 @@ class UserStore:
             row = self._database.one(
                 """
                 INSERT INTO users
-                  (login, name, password_hash, role, is_blocked, must_change_password, description, source, created_at)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id
+                  (login, name, password_hash, role, is_blocked, must_change_password, description, source, is_robot,
+                   created_at)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id
                 """,
-                (user.login, user.name, password_hash, user.role, user.is_blocked)
-                + (user.must_change_password, user.description, user.source, self._database.now()),
+                (user.login, user.name, password_hash, user.role, user.is_blocked, user.must_change_password)
+                + (user.description, user.source, user.is_robot, self._database.now()),
             )
             self._set_groups(row["id"], user.groups)
             return self.find(row["id"])
@@ -209,6 +213,7 @@ def _user(row: sqlite3.Row) -> User:
         language=row["language"],
         time_zone=row["time_zone"],
         source=row["source"],
+        is_robot=bool(row["is_robot"]),
     )
 
 

@@ -17,7 +17,7 @@ from regadmin.registry.routes import needed
 from regadmin.scopes import Scope
 from regadmin.services.tokens import Extent, Tokens
 from regadmin.web.answers import as_error, json_answer, registry_failed
-from regadmin.web.guards import Guards, refuse_default_password
+from regadmin.web.guards import Guards, address, refuse_default_password
 from regadmin.web.inputs import basic_credentials
 from regadmin.web.routes import Access, Route
 
@@ -55,7 +55,7 @@ class Forward:
         revision = self._tokens.revision()
         user = self._caller(revision)
         wanted = needed(*_original())
-        token = self._tokens.issue(user, wanted, revision=revision)
+        token = self._tokens.issue(user, wanted, revision=revision, address=address())
         if token.extent is not Extent.FULL:
             raise _denied(user, wanted)
         if not user and not wanted:
@@ -68,13 +68,13 @@ class Forward:
         header = request.environ.get("HTTP_AUTHORIZATION", "")
         key = revision, hmac.digest(self._key, header.encode("latin-1"), "sha256")
         user = self._known.get(key)
-        if user:
+        if user and not self._tokens.is_over(user):
             request.environ["regadmin.login"] = user.login
             return user
         # skopeo and podman answer a challenge so if they have no credentials.
         if not header or (credentials := basic_credentials(header)) == ("", ""):
             return None
-        user = self._guards.authenticate(*credentials)
+        user = self._guards.authenticate(*credentials, takes_tokens=True)
         refuse_default_password(user)
         if not user.is_external:
             self._known.put(key, user, _KNOWN_SECONDS)

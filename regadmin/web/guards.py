@@ -12,6 +12,7 @@ from regadmin.entities import Actor, Role, User
 from regadmin.errors import Error, Forbidden, SourceUnavailable, TooMany, Unauthenticated
 from regadmin.memory import Memory
 from regadmin.messages import Message
+from regadmin.services.access_tokens import AccessTokens, is_secret
 from regadmin.services.identities import Identities
 from regadmin.services.metrics import SIGN_INS_REFUSED
 from regadmin.services.sessions import Sessions, SignedIn
@@ -28,6 +29,7 @@ _RIGHT, _RIGHT_SECONDS = 10_000, 240
 """How many credentials are remembered as right, and for how long: a little less than their computation is."""
 
 _ROLES = {
+    Access.CLIENT: tuple(Role),
     Access.SIGNED_IN: tuple(Role),
     Access.MANAGER: (Role.ADMIN, Role.MANAGER),
     Access.ADMIN: (Role.ADMIN,),
@@ -73,13 +75,25 @@ def refuse_default_password(user: User) -> None:
         raise Forbidden("the default password must be changed first: sign in to the web interface and choose one")
 
 
+def _throttled(login: str, password: str) -> str:
+    """Access tokens are counted apart: else a good one would clear the way to guess its owner's password."""
+    return f"{login}:token" if is_secret(password) else login
+
+
 class Guards:
     """`is_secure` marks cookies as for HTTPS only."""
 
     def __init__(
-        self, identities: Identities, sessions: Sessions, throttle: Throttle, counters: Counters, is_secure: bool
+        self,
+        identities: Identities,
+        access_tokens: AccessTokens,
+        sessions: Sessions,
+        throttle: Throttle,
+        counters: Counters,
+        is_secure: bool,
     ):
         self._identities = identities
+        self._access_tokens = access_tokens
         self._sessions = sessions
         self._throttle = throttle
         self._counters = counters
@@ -87,14 +101,14 @@ class Guards:
         self._key = secrets.token_bytes(32)
         self._right: Memory[bool] = Memory(_RIGHT, time.monotonic)
 
-    def identify(self) -> Identity:
+    def identify(self, takes_tokens: bool = False) -> Identity:
         """Find out who calls, by Basic credentials, `X-JWT` header or cookie, in this order.
 
         Credentials that were sent and are wrong raise Unauthenticated: nobody becomes anonymous by mistake.
-        Raises TooMany for those that came too soon.
+        Raises TooMany for those that came too soon, and Forbidden for an access token where none is taken.
         """
         request.environ["regadmin.identity"] = Identity()
-        found = self._identify()
+        found = self._identify(takes_tokens)
         request.environ["regadmin.identity"] = found
         if found.user:
             request.environ["regadmin.login"] = found.user.login
@@ -130,16 +144,15 @@ class Guards:
         """What a form of this caller must send along; a visitor without a session is known by a cookie."""
         return self._sessions.csrf(caller.session_id or self._visitor())
 
-    def authenticate(self, login: str, password: str) -> User:
+    def authenticate(self, login: str, password: str, takes_tokens: bool = False) -> User:
         """Check the credentials; a failure is noted. Raises Unauthenticated, and TooMany without a look at them.
 
-        Raises SourceUnavailable if they cannot be checked now, which is no failure of whoever sent them.
+        Raises SourceUnavailable if they cannot be checked now, which is no failure of whoever sent them, and Forbidden
+        for a good access token in place of the password, unless this door takes tokens.
         """
         request.environ["regadmin.login"] = login
         try:
-            # The throttle lets attempts wait for each other, so the bound on those that may hang stands around it.
-            with self._identities.place(login, password), self._throttle.attempt(login, password, address()):
-                user = self._identities.authenticate(login, password)
+            user = self._find(login, password)
         except Unauthenticated:
             self._counters.add(SIGN_INS_REFUSED, "credentials")
             self._sessions.note_failure(login, address())
@@ -150,9 +163,20 @@ class Guards:
         except SourceUnavailable:
             self._counters.add(SIGN_INS_REFUSED, "unavailable")
             raise
+        if user.access_token and not takes_tokens:
+            raise Forbidden(Message("an access token is only for the registry and for reading it; use the password"))
         if not user.is_external:
             self._right.put(self._digest(login, password), True, _RIGHT_SECONDS)
         return user
+
+    def _find(self, login: str, password: str) -> User:
+        # The throttle lets attempts wait for each other, so the bound on those that may hang stands around it.
+        with (
+            self._identities.place(login, password),
+            self._throttle.attempt(_throttled(login, password), password, address()),
+        ):
+            by_token = self._access_tokens.authenticate(login, password, address())
+            return by_token or self._identities.authenticate(login, password)
 
     def has_been_right(self, authorization: str) -> bool:
         """Whether the credentials of this header were right lately. It says how long they will take, not who calls."""
@@ -175,10 +199,10 @@ class Guards:
         for name in (SESSION_COOKIE, CSRF_COOKIE):
             response.delete_cookie(name, path="/")
 
-    def _identify(self) -> Identity:
+    def _identify(self, takes_tokens: bool) -> Identity:
         header = request.environ.get("HTTP_AUTHORIZATION")
         if header:
-            return Identity(self.authenticate(*basic_credentials(header)))
+            return Identity(self.authenticate(*basic_credentials(header), takes_tokens))
         token = request.environ.get("HTTP_X_JWT")
         if token:
             signed_in = self._sessions.identify(token)

@@ -20,7 +20,7 @@ from regadmin.scopes import Scope, parse_all
 from regadmin.services.tokens import Token, Tokens
 from regadmin.web import inputs
 from regadmin.web.answers import JSON_HEADERS, SECURE_HEADERS, as_error, json_text, registry_failed
-from regadmin.web.guards import Guards, refuse_default_password
+from regadmin.web.guards import Guards, address, refuse_default_password
 from regadmin.web.routes import Access, Route
 
 PATHS = ("/api/v1/registry/auth", "/api/v1/auth", "/auth/token")
@@ -70,20 +70,21 @@ class Realm:
         What is answered by it holds for a request that had arrived before the revision was read.
         """
         question = self._known.get((revision, self._digest(query, authorization)))
-        return Known(question, revision) if question else None
+        return Known(question, revision) if question and not self._tokens.is_over(question.user) else None
 
     def answer_again(self, known: Known, environ: dict, start_response: Callable) -> Iterable[bytes]:
         """The answer to a known question, by WSGI."""
         if known.question.user:
             environ["regadmin.login"] = known.question.user.login
-        body = self._body(self._tokens.issue(*known.question, known.revision), environ).encode()
+        token = self._tokens.issue(*known.question, known.revision, environ.get("REMOTE_ADDR", ""))
+        body = self._body(token, environ).encode()
         start_response("200 OK", [*SECURE_HEADERS, *JSON_HEADERS, ("Content-Length", str(len(body)))])
         return [body]
 
     def _answer(self) -> str:
         revision = self._tokens.revision()
         question = self._question()
-        token = self._tokens.issue(*question, revision)
+        token = self._tokens.issue(*question, revision, address())
         is_external = question.user is not None and question.user.is_external
         if request.method == "GET" and not is_external:
             self._known.put((revision, self._digest(*_asked(request.environ))), question, KNOWN_SECONDS)
@@ -115,7 +116,7 @@ class Realm:
             return None
         if account and account != credentials[0]:
             raise Malformed("account differs from the login")
-        user = self._guards.authenticate(*credentials)
+        user = self._guards.authenticate(*credentials, takes_tokens=True)
         refuse_default_password(user)
         return user
 

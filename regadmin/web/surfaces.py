@@ -46,7 +46,7 @@ class ApiSurface:
         if route.access is Access.PUBLIC:
             self._guards.identify_visitor()
             return
-        caller = self._guards.identify()
+        caller = self._guards.identify(takes_tokens=route.access is Access.CLIENT)
         self._guards.allow(caller, route.access)
         if route.method not in _SAFE:
             refuse_external(caller.user)

@@ -5,6 +5,7 @@ import pytest
 from tests.browser.conftest import PHONE, WIDE
 
 IMAGE = "/repos/web/app/-/tags/1.0"
+REACHES = [{"repository": f"a-team-with-a-long-name/an-app-{action}", "action": action} for action in ("pull", "*")]
 FOR_VISITORS = ["/login", "/help", "/about", "/nothing-here"]
 FOR_ADMINS = [
     "/overview",
@@ -18,9 +19,17 @@ FOR_ADMINS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def token_pages(site) -> list[str]:
+    """Of a robot, and of a token of the admin."""
+    robot = site.server.create("users", login="robot_ci", robot=True)
+    token = site.server.create("tokens", name="laptop", scope=REACHES, expires_at=None)
+    return ["/account/tokens/new", f"/account/tokens/{token}/revoke", f"/users/{robot}", f"/users/{robot}/tokens/new"]
+
+
 @pytest.mark.parametrize(("theme", "viewport"), [("light", WIDE), ("dark", PHONE)], ids=["light, wide", "dark, phone"])
-def test_no_page_has_a_barrier_or_scrolls_sideways(visit, site, theme, viewport):
-    for login, paths in (("", FOR_VISITORS), ("admin", FOR_ADMINS)):
+def test_no_page_has_a_barrier_or_scrolls_sideways(visit, site, token_pages, theme, viewport):
+    for login, paths in (("", FOR_VISITORS), ("admin", FOR_ADMINS + token_pages)):
         visitor = visit(site.url, login=login, viewport=viewport)
         visitor.choose_theme(theme)
         for path in paths:

@@ -1,13 +1,15 @@
 """What a person may see, told for many repositories: the answers are those of single decisions."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 
 from regadmin.decisions import decide
-from regadmin.entities import Audience, Rule
+from regadmin.entities import AccessToken, Audience, Rule
 from regadmin.scopes import ACTIONS
 from regadmin.services.sight import Openness, Sight
-from tests.test_decisions import BOSS, NAMES, ROOT, rule, rules, users
+from tests.test_decisions import BOSS, NAMES, ROOT, rule, rules, scopes, users
 
 
 def owned(user, rules: list[Rule]) -> list[Rule]:
@@ -32,6 +34,16 @@ def test_everything_is_as_decisions_say(user, rules):
         assert sight.rights(name) == allowed
         if sight.visible:
             assert sight.visible(name) is ("pull" in allowed)
+
+
+@given(users.filter(bool), rules, scopes)
+def test_with_an_access_token_too(user, rules, scope):
+    holder = replace(user, access_token=AccessToken(1, user.id, "ci", scope))
+    sight = Sight(holder, owned(user, rules))
+    for name in NAMES:
+        allowed = tuple(a for a in ACTIONS if decide(holder, "repository", name, a, rules).is_allowed)
+        assert sight.rights(name) == allowed
+        assert sight.visible(name) is ("pull" in allowed)
 
 
 def test_admins_and_managers_see_all_and_have_what_they_have():

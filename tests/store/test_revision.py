@@ -4,19 +4,25 @@ from dataclasses import replace
 
 import pytest
 
-from regadmin.entities import Group, Role, Rule, User
+from regadmin.entities import AccessToken, Group, Role, Rule, User
 from regadmin.store import Store
 
 
 @pytest.fixture
 def alice(store: Store) -> User:
     builders = store.groups.create("builders", "")
-    return store.users.create(User(0, "alice", "Alice", Role.USER, (builders,)), "hash")
+    alice = store.users.create(User(0, "alice", "Alice", Role.USER, (builders,)), "hash")
+    keep_token(store, alice)
+    return alice
 
 
 @pytest.fixture
 def rule(store: Store, alice: User) -> Rule:
     return store.rules.create(Rule(0, "", "repository", "team/app", "pull", user_id=alice.id))
+
+
+def keep_token(store: Store, owner: User, digest: bytes = b"digest") -> AccessToken:
+    return store.access_tokens.create(AccessToken(0, owner.id, "ci"), digest)
 
 
 CHANGES = {
@@ -32,11 +38,14 @@ CHANGES = {
     "a new rule": lambda store, alice, rule: store.rules.create(replace(rule, action="push")),
     "a changed rule": lambda store, alice, rule: store.rules.update(replace(rule, action="push")),
     "a disabled rule": lambda store, alice, rule: store.rules.update(replace(rule, is_disabled=True)),
+    "a new access token": lambda store, alice, rule: keep_token(store, alice, b"new"),
+    "a revoked access token": lambda store, alice, rule: store.access_tokens.delete(1),
     "a lost rule": lambda store, alice, rule: store.rules.delete(rule.id),
 }
 NOTHING = {
     "a sign-in": lambda store, alice: store.users.note_sign_in(alice.id),
     "a use": lambda store, alice: store.users.note_uses([alice.id]),
+    "a use of an access token": lambda store, alice: store.access_tokens.note_uses([(1, "192.0.2.1")]),
     "preferences": lambda store, alice: store.users.set_preferences(alice.id, "ko", "Asia/Seoul"),
     "activity": lambda store, alice: store.activity.add("signed in", "alice", "alice"),
 }

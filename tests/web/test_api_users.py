@@ -52,7 +52,7 @@ def people(add_user, app, by):
 def test_a_user_is_created_and_shown_as_the_original_did(admin):
     fields = {"role": "manager", "group": 1, "blocked": False, "description": "d", "name": "Bob B"}
     answer = admin.post(USERS, json=BOB | fields)
-    row = {"id": 2, "login": "bob", "password": "", "groups": [1], "source": ""} | fields
+    row = {"id": 2, "login": "bob", "password": "", "groups": [1], "robot": False, "source": ""} | fields
     assert answer.json == {"error": False, "message": "user created", "id": 2, "data": row}
     assert admin.get(f"{USERS}/2").json["data"] == row
     assert rows(admin)[1] == row
@@ -68,6 +68,7 @@ def test_login_and_password_suffice(admin):
         "group": DEFAULT_GROUP_ID,
         "groups": [DEFAULT_GROUP_ID],
         "blocked": False,
+        "robot": False,
         "description": "",
         "source": "",
     }

@@ -59,6 +59,10 @@ TABLE = {
     "GET /account": SIGNED_IN,
     "POST /account": LED_ON,
     "POST /account/sessions": Expected(303, 303, 404, 404, 404),
+    "GET /account/tokens/new": SIGNED_IN,
+    "POST /account/tokens/new": Expected(303, 303, 422, 422, 422),
+    "GET /account/tokens/<token_id:int>/revoke": Expected(303, 303, 404, 404, 404),
+    "POST /account/tokens/<token_id:int>/revoke": Expected(303, 303, 404, 404, 404),
     "GET /password": SIGNED_IN,
     "POST /login": Expected(401, 401, 401, 401, 401),
     "POST /logout": LED_ON,
@@ -104,6 +108,10 @@ TABLE = {
     "POST /users/<user_id:int>/edit": ADMIN_FINDS_NOTHING,
     "GET /users/<user_id:int>/delete": ADMIN_FINDS_NOTHING,
     "POST /users/<user_id:int>/delete": ADMIN_FINDS_NOTHING,
+    "GET /users/<user_id:int>/tokens/new": ADMIN_FINDS_NOTHING,
+    "POST /users/<user_id:int>/tokens/new": ADMIN_FINDS_NOTHING,
+    "GET /users/<user_id:int>/tokens/<token_id:int>/revoke": ADMIN_FINDS_NOTHING,
+    "POST /users/<user_id:int>/tokens/<token_id:int>/revoke": ADMIN_FINDS_NOTHING,
     "GET /groups": ADMIN,
     "GET /groups/new": ADMIN,
     "POST /groups/new": ADMIN_MISSES_FIELDS,
@@ -164,6 +172,17 @@ def call(client: Client, name: str) -> int:
 
 def test_every_page_is_in_the_table(app):
     assert set(page_routes(app)) == set(TABLE)
+
+
+def test_an_access_token_opens_no_page(app, by):
+    owner = app.store.users.find_login("the admin")[0]
+    _, secret = app.access_tokens.create(owner, by, "all", (), None)
+    holder = Client(app.wsgi, basic=f"the admin:{secret}")
+    for name in TABLE:
+        method, path = name.replace("<name:path>", "team/app").split(" ", 1)
+        answer = holder.request(method, re.sub("<[^>]*>", "1", path), form={} if method == "POST" else None)
+        assert answer.status in (403, 404), name
+        assert "Signed in as" not in answer.text
 
 
 @pytest.mark.parametrize("name", TABLE)

@@ -66,6 +66,10 @@ TABLE = {
     "POST /api/v1/access": ("/api/v1/access", CREATE),
     "PUT /api/v1/access/<rule_id:int>": ("/api/v1/access/999", CHANGE),
     "DELETE /api/v1/access/<rule_id:int>": ("/api/v1/access/999", CHANGE),
+    # Access tokens of the caller
+    "GET /api/v1/tokens": ("/api/v1/tokens", Expected(401, 401, 200, 200, 200)),
+    "POST /api/v1/tokens": ("/api/v1/tokens", Expected(401, 401, 422, 422, 422)),
+    "DELETE /api/v1/tokens/<token_id:int>": ("/api/v1/tokens/999", Expected(401, 401, 404, 404, 404)),
     # The registry, which is away: 502 is as far as one can come
     "GET /api/v1/registry/catalog": ("/api/v1/registry/catalog", Expected(401, 401, 200, 200, 200)),
     "GET /api/v1/registry/catalog/blobs": (
@@ -153,6 +157,7 @@ def test_the_table_agrees_with_what_each_route_declares(app):
             Access.ADMIN: [True, True, True, True, False],
             Access.MANAGER: [True, True, True, False, False],
             Access.SIGNED_IN: [True, True, False, False, False],
+            Access.CLIENT: [True, True, False, False, False],
         }
         if route.access is not Access.PUBLIC:
             assert denials == declared[route.access], route
@@ -170,6 +175,20 @@ def test_with_basic_credentials_everybody_gets_what_the_table_says(app, block, n
         basic = "" if caller == "anonymous" else f"the {caller}:{PASSWORD}"
         got.append(call(Client(app.wsgi, basic=basic), name))
     assert Expected(*got) == expected
+
+
+def test_an_access_token_opens_what_is_declared_for_it_and_nothing_else(app, by):
+    """Of an admin, without a limit: what is refused is so because of the token."""
+    owner = app.store.users.find_login("the admin")[0]
+    _, secret = app.access_tokens.create(owner, by, "all", (), None)
+    holder = Client(app.wsgi, basic=f"the admin:{secret}")
+    for route in app.api_routes:
+        name = f"{route.method} {route.path}"
+        status = call(holder, name)
+        if route.access is Access.CLIENT or route.path.endswith(FOR_CLIENTS):
+            assert status == TABLE[name][1].admin, name
+        else:
+            assert status == 403, name
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -41,10 +41,10 @@ class CatalogApi:
     def routes(self) -> list[Route]:
         catalog = "/api/v1/registry/catalog"
         return [
-            Route("GET", catalog, self.list_catalog, Access.SIGNED_IN),
-            Route("GET", catalog + "/blobs", self.show_blob, Access.SIGNED_IN),
+            Route("GET", catalog, self.list_catalog, Access.CLIENT),
+            Route("GET", catalog + "/blobs", self.show_blob, Access.CLIENT),
             Route("DELETE", catalog + "/<path:path>", self.delete_manifest, Access.ADMIN),
-            Route("GET", "/api/v1/registry/health", self.show_health, Access.SIGNED_IN),
+            Route("GET", "/api/v1/registry/health", self.show_health, Access.CLIENT),
             Route("GET", "/api/v1/registry/sync", self.show_sync, Access.ADMIN),
             Route("POST", "/api/v1/registry/sync", self.start_sync, Access.ADMIN),
         ]

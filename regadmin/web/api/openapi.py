@@ -14,6 +14,13 @@ PATH = "/api/v1/openapi.json"
 _PARAMETER = re.compile(r"<(\w+):(\w+)>")
 _INTEGER, _TEXT, _BOOLEAN = {"type": "integer"}, {"type": "string"}, {"type": "boolean"}
 
+
+def _object(properties: dict, required: Iterable[str] | None = None) -> dict:
+    """All properties are required if nothing else is said."""
+    needed = sorted(properties if required is None else required)
+    return {"type": "object", "properties": properties, "required": needed}
+
+
 _SOURCE = {"source": _TEXT | {"description": "the file that decides about it, where it is changed; empty if none does"}}
 _USER = {
     "name": _TEXT,
@@ -23,6 +30,7 @@ _USER = {
     "group": _INTEGER | {"description": "the first of the groups"},
     "groups": {"type": "array", "items": _INTEGER},
     "blocked": _BOOLEAN,
+    "robot": _BOOLEAN | {"description": "has no password and the role user; chosen when it is created"},
     "description": _TEXT,
     **_SOURCE,
 }
@@ -50,6 +58,20 @@ _CATALOG = {
     "platforms": {"type": "array", "items": _TEXT},
     "pushed_by": _TEXT,
     "tags": _INTEGER | {"description": "how many; only when grouped by repository"},
+}
+_REACH = {
+    "repository": _TEXT | {"description": "a name or a pattern, as in an access rule"},
+    "action": {"type": "string", "enum": ["pull", "push", "delete", "*"]},
+}
+_WANTED_TOKEN = {
+    "name": _TEXT,
+    "scope": {"type": "array", "items": _object(_REACH), "description": "empty: all that the owner may do"},
+    "expires_at": {"type": ["integer", "null"], "description": "seconds since 1970, UTC; null: never"},
+}
+_ACCESS_TOKEN = _WANTED_TOKEN | {
+    "created_at": _INTEGER,
+    "used_at": {"type": ["integer", "null"]},
+    "used_from": _TEXT | {"description": "the address"},
 }
 _SYNC = {
     "trigger": _TEXT,
@@ -81,12 +103,6 @@ _TOKEN = {
 }
 
 _JSON, _FORM = "application/json", "application/x-www-form-urlencoded"
-
-
-def _object(properties: dict, required: Iterable[str] | None = None) -> dict:
-    """All properties are required if nothing else is said."""
-    needed = sorted(properties if required is None else required)
-    return {"type": "object", "properties": properties, "required": needed}
 
 
 def _envelope(data: dict, is_error: bool = False) -> dict:
@@ -176,6 +192,13 @@ _OPERATIONS: dict[tuple[str, str], _Operation] = {
         "Change the given fields of an access rule", _one(_RULE), body=_row_body(_RULE)
     ),
     ("DELETE", "/api/v1/access/{rule_id}"): _Operation("Delete an access rule", _DONE),
+    ("GET", "/api/v1/tokens"): _Operation("List the access tokens of the caller", _list(_ACCESS_TOKEN)),
+    ("POST", "/api/v1/tokens"): _Operation(
+        "Make an access token for the caller; its secret is in this answer only",
+        _one(_ACCESS_TOKEN | {"secret": _TEXT}),
+        body=_row_body(_WANTED_TOKEN),
+    ),
+    ("DELETE", "/api/v1/tokens/{token_id}"): _Operation("Revoke an access token of the caller", _DONE),
     ("GET", "/api/v1/registry/catalog"): _Operation(
         "List repositories, or with group_by=none their tags, that the caller may pull",
         _list(_CATALOG, required=["id", *(_CATALOG.keys() - {"media_type", "platforms", "pushed_by", "tags"})]),

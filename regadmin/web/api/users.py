@@ -17,6 +17,7 @@ _FIELDS = {
     "group": ("group", integer),
     "groups": ("group_ids", integers),
     "blocked": ("is_blocked", boolean),
+    "robot": ("is_robot", boolean),
     "description": ("description", text),
 }
 _SORTS = {name: name for name in ("id", "name", "login", "role", "blocked", "description")}
@@ -92,6 +93,7 @@ def _row(user: User) -> dict:
         "group": user.groups[0].id if user.groups else 0,
         "groups": [group.id for group in user.groups],
         "blocked": user.is_blocked,
+        "robot": user.is_robot,
         "description": user.description,
         "source": user.source,
     }

@@ -1,4 +1,4 @@
-"""The own account: name, password, language, theme, time zone, sessions and rights"""
+"""The own account: name, password, language, theme, time zone, access tokens, sessions and rights"""
 
 from dataclasses import replace
 
@@ -8,6 +8,7 @@ from regadmin.entities import Role, User
 from regadmin.errors import Invalid
 from regadmin.languages import LANGUAGES
 from regadmin.messages import Message
+from regadmin.services.access_tokens import AccessTokens
 from regadmin.services.repositories import Repositories
 from regadmin.services.rules import Rules
 from regadmin.services.sessions import Sessions
@@ -31,21 +32,27 @@ _OTHERS = "others"
 
 
 class AccountPages:
+    """`rules_hold` is false where the registry knows neither rules nor access tokens."""
+
     def __init__(
         self,
         surface: PageSurface,
         guards: Guards,
         users: Users,
+        access_tokens: AccessTokens,
         sessions: Sessions,
         repositories: Repositories,
         rules: Rules,
+        rules_hold: bool,
     ):
         self._surface = surface
         self._guards = guards
         self._users = users
+        self._access_tokens = access_tokens
         self._sessions = sessions
         self._repositories = repositories
         self._rules = rules
+        self._rules_hold = rules_hold
 
     def routes(self) -> list[Route]:
         return [
@@ -145,6 +152,8 @@ class AccountPages:
             time_zones=time_zones(),
             sessions=[(name, row, device(row.user_agent)) for name, row in sessions.items()],
             session_id=caller.session_id,
+            tokens=self._access_tokens.list_of(caller.user),
+            rules_hold=self._rules_hold,
             rules=rules,
             groups={group.id: group for group in caller.user.groups},
             names=names,

@@ -36,6 +36,7 @@ FLASHES = {
     "group-deleted": ("ok", Message("The group is deleted.")),
     "member-added": ("ok", Message("The user is now a member of this group.")),
     "member-removed": ("ok", Message("The user is no longer a member of this group.")),
+    "access-token-revoked": ("ok", Message("The access token is revoked. It ended at once.")),
     "rule-created": ("ok", Message("The rule is created.")),
     "rule-changed": ("ok", Message("The rule is changed.")),
     "rule-deleted": ("ok", Message("The rule is deleted.")),

@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 from regadmin.entities import Page, Role, User
 from regadmin.errors import Conflict, Error, Forbidden, Malformed
 from regadmin.messages import Message
+from regadmin.services.access_tokens import AccessTokens
 from regadmin.services.groups import Groups
 from regadmin.services.repositories import Repositories
 from regadmin.services.rules import Rules
@@ -25,16 +26,32 @@ STATUSES = {"": None, "active": False, "blocked": True}
 SHOWN = 20
 """Rules, repositories and events on the page of a user."""
 
+ROBOT = "robot"
+"""Chosen in the form in place of a role."""
+
 _CHANGEABLE = ("name", "role", "is_blocked", "description")
 
 
 class UserPages:
-    def __init__(self, surface: PageSurface, users: Users, groups: Groups, repositories: Repositories, rules: Rules):
+    """`rules_hold` is false where the registry knows neither rules nor access tokens."""
+
+    def __init__(
+        self,
+        surface: PageSurface,
+        users: Users,
+        access_tokens: AccessTokens,
+        groups: Groups,
+        repositories: Repositories,
+        rules: Rules,
+        rules_hold: bool,
+    ):
         self._surface = surface
         self._users = users
+        self._access_tokens = access_tokens
         self._groups = groups
         self._repositories = repositories
         self._rules = rules
+        self._rules_hold = rules_hold
 
     def routes(self) -> list[Route]:
         one = "/users/<user_id:int>"
@@ -77,6 +94,8 @@ class UserPages:
             "users/show.html",
             summary=summary,
             account=account,
+            tokens=self._access_tokens.list_of(account),
+            rules_hold=self._rules_hold,
             rules=self._users.list_rules(account),
             groups={group.id: group for group in account.groups},
             page=page,
@@ -97,6 +116,7 @@ class UserPages:
                 return self._render_form(None, _generated(values))
             fields = {name: values[name] for name in _CHANGEABLE}
             by, groups = identity().actor, values["group_ids"]
+            fields |= {"role": Role.USER, "is_robot": True} if values["role"] == ROBOT else {}
             created = self._users.create(by, values["password"], groups, login=values["login"], **fields)
         except forms.REFUSALS as error:
             return self._render_form(None, values, forms.problems(error), forms.status(error))
@@ -110,7 +130,7 @@ class UserPages:
 
     def update_user(self, user_id: int) -> str:
         form, account = inputs.form(), self._users.find(user_id)
-        values = _read(form | {"login": [account.login]})
+        values = _read(form | {"login": [account.login]} | ({"role": [account.role]} if account.is_robot else {}))
         try:
             self._surface.check_csrf(form)
             if "generate" in form:
