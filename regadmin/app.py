@@ -409,9 +409,7 @@ class App(Groundwork):
 
     def _wsgi(self) -> Callable:
         is_secure = self._settings["ssl.type"] != "none"
-        guards = Guards(
-            self.identities, self.access_tokens, self.sessions, self.throttle, self.counters, is_secure
-        )
+        guards = Guards(self.identities, self.access_tokens, self.sessions, self.throttle, self.counters, is_secure)
         bottle = Bottle()
         # An id that SQLite cannot hold belongs to nothing: 404, not a fault.
         bottle.router.add_filter("int", lambda _: (r"-?[0-9]{1,15}", int, str))

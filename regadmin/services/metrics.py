@@ -104,7 +104,9 @@ _LOOKED_UP = (
     Metric("regadmin_certificate_end_timestamp_seconds", Kind.GAUGE,
            "When the certificate ends that signs tokens (absent in basic mode), and the one of HTTPS if we serve it",
            "use", ("tokens", "https")),
-    Metric("regadmin_users", Kind.GAUGE, "Accounts"),
+    Metric("regadmin_users", Kind.GAUGE, "Accounts, of people and of robots"),
+    Metric("regadmin_access_tokens", Kind.GAUGE,
+           "Access tokens that open something: neither over nor of a blocked account"),
     Metric("regadmin_repositories", Kind.GAUGE, "Repositories in the index"),
     Metric("regadmin_tags", Kind.GAUGE, "Tags in the index"),
     Metric("regadmin_workers_configured", Kind.GAUGE, "Processes that shall answer requests"),
@@ -208,6 +210,7 @@ class Metrics:
         counts = self._store.overview.counts()
         return {
             "regadmin_users": {"": counts.users},
+            "regadmin_access_tokens": {"": self._store.access_tokens.count_good()},
             "regadmin_repositories": {"": counts.repositories},
             "regadmin_tags": {"": counts.tags},
         }

@@ -64,6 +64,16 @@ class AccessTokenStore:
     def count_of(self, user_id: int) -> int:
         return self._database.one("SELECT count(*) FROM access_tokens WHERE user_id = ?", (user_id,))[0]
 
+    def count_good(self) -> int:
+        """Those that open something now."""
+        return self._database.one(
+            """
+            SELECT count(*) FROM access_tokens t JOIN users u ON u.id = t.user_id
+            WHERE NOT u.is_blocked AND (t.expires_at IS NULL OR t.expires_at > ?)
+            """,
+            (self._database.now(),),
+        )[0]
+
     def delete(self, token_id: int) -> None:
         self._database.execute("DELETE FROM access_tokens WHERE id = ?", (token_id,))
 

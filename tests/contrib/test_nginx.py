@@ -245,6 +245,35 @@ def test_everybody_gets_what_the_rules_give_him(forward, pushed, skopeo, tmp_pat
         assert may_push or re.search(said, copied.stderr)
 
 
+def test_an_access_token_of_a_robot_reaches_as_far_as_its_scope(forward, pushed, server, skopeo, tmp_path):
+    robot = server.create("users", login="robot_ci", robot=True)
+    allow(server, robot, "team/**", "push")
+    image, target = images.write_dir(pushed, tmp_path / "image"), forward.docker("team/app:robot")
+    assert skopeo.copy(image, target, creds="robot_ci:").returncode != 0
+    with requests.Session() as admin:
+        made = make_token(server, admin, robot, action="pull", repositories="team/app")
+        assert skopeo.login(forward.host, "robot_ci", made).returncode == 0
+        assert skopeo.inspect(forward.docker("team/app:v1")).returncode == 0
+        assert skopeo.copy(image, target).returncode != 0
+        assert skopeo.inspect(forward.docker("team/manifests/v1:v1")).returncode != 0
+        pusher = make_token(server, admin, robot, action="all")
+        assert skopeo.copy(image, target, creds=f"robot_ci:{pusher}").returncode == 0
+        page = f"{server.url}/users/{robot}/tokens/1/revoke"
+        admin.post(page, data={"csrf": admin.cookies["XSRF-TOKEN"]}, timeout=10).raise_for_status()
+    assert skopeo.inspect(forward.docker("team/app:v1")).returncode != 0
+    assert skopeo.inspect(target, creds=f"robot_ci:{pusher}").returncode == 0
+
+
+def make_token(server: RunningServer, admin: requests.Session, owner: int, **fields) -> str:
+    """As an admin does in a browser: the secret."""
+    if not admin.cookies:
+        form = dict(zip(("user", "passwd"), ADMIN, strict=True))
+        admin.post(f"{server.url}/auth/local/login", json=form, timeout=10).raise_for_status()
+    form = {"csrf": admin.cookies["XSRF-TOKEN"], "name": "ci", "lifetime": "7"} | fields
+    answer = admin.post(f"{server.url}/users/{owner}/tokens/new", data=form, timeout=10)
+    return re.search(r"rap_\w+", answer.text)[0]
+
+
 def test_an_image_is_deleted_by_who_may(forward, pushed, skopeo):
     images.push(forward.url, "team/app", "old", images.oci_image("old"), basic(ALICE), forward.certificate)
     old = forward.docker("team/app:old")

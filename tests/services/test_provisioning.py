@@ -11,6 +11,7 @@ import yaml
 from regadmin.entities import DEFAULT_GROUP_ID, REGISTERED_ID, Actor, Role
 from regadmin.errors import Error, Forbidden, Unauthenticated
 from regadmin.passwords import Passwords
+from regadmin.services.access_tokens import AccessTokens
 from regadmin.services.exports import Exports
 from regadmin.services.findings import State
 from regadmin.services.groups import Groups
@@ -18,6 +19,7 @@ from regadmin.services.provision_report import check_provision, find_report
 from regadmin.services.provisioning import Provisioning, release
 from regadmin.services.rules import Rules
 from regadmin.services.users import Users
+from regadmin.services.uses import Uses
 from regadmin.store import Store
 from regadmin.store.listing import Listing
 
@@ -51,6 +53,7 @@ class House:
         self.store, hasher = Store(directory / "data.db", clock), Passwords(cost=4)
         self.users, self.groups, self.rules = Users(self.store, hasher), Groups(self.store), Rules(self.store)
         self.users.create_first_admin("correct horse")
+        self.tokens = AccessTokens(self.store, Uses(self.store))
         self.changes = []
         self.provisioning = Provisioning(
             self.store, self.users, self.groups, self.rules, hasher, self.files, lambda: self.changes.append("users")
@@ -137,6 +140,25 @@ def test_what_leaves_the_files_goes_and_what_changes_is_followed(team):
         team.users.authenticate("alice", "another password")
 
 
+def test_a_robot_comes_from_a_file_and_keeps_its_tokens_while_it_stands_there(team):
+    by_file = "  ci: {robot: true, groups: [crew]}\n"
+    team.say("team.yml", TEAM.replace("users:\n", f"users:\n{by_file}"))
+    assert team.follow() == []
+    robot = team.store.users.find_login("ci")[0]
+    assert (robot.is_robot, robot.source, team.may("ci", "team/x", "push")) == (True, "team.yml", True)
+    secret = team.tokens.create(robot, ADMIN, "pipeline", (), None)[1]
+    revision = team.store.revision()
+    team.say("team.yml", TEAM.replace("users:\n", f"# The same.\nusers:\n{by_file}"))
+    assert team.follow() == []
+    assert team.store.revision() == revision
+    assert team.tokens.authenticate("ci", secret, "").id == robot.id
+    team.say("team.yml", TEAM.replace("users:\n", f"users:\n  ci: {{password: {PASSWORD}}}\n"))
+    assert team.follow() == ["team.yml:5: user ci: is_robot: cannot be changed; make another account"]
+    team.say("team.yml", TEAM)
+    assert team.follow() == []
+    assert team.tokens.authenticate("ci", secret, "") is None
+
+
 BROKEN = {
     "unparsable": ("regadmin: 1\nusers: [", "b.yml:2: cannot be read as YAML"),
     "an unknown key": ("regadmin: 1\nuser: {}\n", "b.yml:2: unknown key user, the nearest known one is users"),
@@ -170,6 +192,14 @@ BROKEN = {
     "the admin as he is here": (
         "regadmin: 1\nusers:\n  admin: {password: correct horse, role: admin, name: Administrator}\n",
         ": an admin must be left who is in no file",
+    ),
+    "a robot with a password": (
+        "regadmin: 1\nusers:\n  ci: {robot: true, password: 123456}\n",
+        "b.yml:3: the password of ci must be empty",
+    ),
+    "a robot with a role": (
+        "regadmin: 1\nusers:\n  ci: {robot: true, role: admin}\n",
+        "b.yml:3: user ci: role: must be user",
     ),
     "a login that only differs in case": (
         "regadmin: 1\nusers:\n  Admin: {password: 123456}\n",

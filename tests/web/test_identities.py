@@ -121,6 +121,19 @@ def test_the_api_can_be_read_as_a_plain_user_and_nothing_else(app, client, servi
     assert client.get("/api/v1/users", basic="mallory:pass-word").status == 403
     posted = client.post("/api/v1/registry/events", basic=CAROL, body=b'{"events": []}')
     assert (posted.status, "accounts of this server" in posted.json["message"]) == (403, True)
+    token = client.post("/api/v1/tokens", basic=CAROL, json={"name": "ci", "expires_at": None})
+    assert (token.status, "accounts of this server" in token.json["message"]) == (403, True)
+    assert client.get("/api/v1/tokens", basic=CAROL).json["data"] == []
+
+
+def test_an_access_token_of_a_local_account_works_while_sources_fail_and_is_shown_to_none(
+    app, client, service, alice, by
+):
+    secret = app.access_tokens.create(alice, by, "ci", (), None)[1]
+    service.fault = HANG_UP
+    assert ask(client, f"alice:{secret}").status == 200
+    assert ask(client, f"alice:{secret[:-4]}0000").status == 401
+    assert service.asked == []
 
 
 def test_the_pages_are_for_local_accounts_and_say_so(app, client):

@@ -143,6 +143,8 @@ def test_all_that_happens_is_counted(settings, clock, by):
         started = int(clock.now)
         alice = app.users.create(by, PASSWORD, login="alice", role=Role.USER)
         app.rules.create(by, alice.id, False, resource_name="team/app", action="pull")
+        for end in (None, started + 1):
+            app.access_tokens.create(alice, by, "ci", (), end)
         client, admin = Client(app.wsgi), Client(app.wsgi, basic=ADMIN)
 
         for _ in range(2):  # The second is answered again.
@@ -187,6 +189,7 @@ def test_all_that_happens_is_counted(settings, clock, by):
     assert of(found, "sync_complete_timestamp_seconds") == {"": started + 90}
     assert of(found, "registry_up") == {"": 1}
     assert of(found, "certificate_end_timestamp_seconds") == {"tokens": app.signing_key.not_after}
+    assert (of(waiting, "access_tokens"), of(found, "access_tokens")) == ({"": 1},) * 2
     assert (of(found, "users"), of(found, "tags"), of(found, "repositories")) == ({"": 2}, {}, {})
     assert of(found, "workers_configured") == of(found, "workers_alive") == {"": 1}
     assert of(found, "build_info") == {__version__: 1}

@@ -87,6 +87,27 @@ def test_a_deleted_user_is_out_with_the_next_request(app, other, by):
     assert ask(other, PULL_APP, basic=ALICE).status == 401
 
 
+def test_a_revoked_access_token_is_out_with_the_next_request(app, other, by):
+    alice = found(app, "alice")
+    token, secret = app.access_tokens.create(alice, by, "ci", (), None)
+    for _ in range(2):
+        assert ask(other, PULL_APP, basic=f"alice:{secret}").status == 200
+    app.access_tokens.revoke(alice, token.id, by)
+    assert ask(other, PULL_APP, basic=f"alice:{secret}").status == 401
+
+
+def test_an_access_token_that_is_over_is_not_answered_from_memory(app, other, by, clock, count_routed):
+    _, secret = app.access_tokens.create(found(app, "alice"), by, "ci", (), clock.now + 100)
+    ask(other, PULL_APP, basic=f"alice:{secret}")
+    clock.pass_time(99)
+    count_routed.clear()
+    last = ask(other, PULL_APP, basic=f"alice:{secret}")
+    assert (last.json["expires_in"], count_routed) == (1, [])
+    clock.pass_time(1)
+    assert ask(other, PULL_APP, basic=f"alice:{secret}").status == 401
+    assert len(count_routed) == 1
+
+
 def test_a_lost_role_holds_with_the_next_request(app, other, add_user, by):
     boss = add_user("boss", Role.ADMIN)
     credentials = f"boss:{PASSWORD}"
