@@ -26,6 +26,7 @@ WHERE (:q IS NULL OR u.login LIKE :q ESCAPE '\' OR u.name LIKE :q ESCAPE '\' OR 
   AND (:login IS NULL OR u.login = :login)
   AND (:name IS NULL OR u.name = :name)
   AND (:is_blocked IS NULL OR u.is_blocked = :is_blocked)
+  AND (:is_robot IS NULL OR u.is_robot = :is_robot)
   AND (:group_id IS NULL OR u.id IN (SELECT user_id FROM memberships WHERE group_id = :group_id))
 """
 _ORDERS = {
@@ -36,7 +37,7 @@ _ORDERS = {
     "blocked": "u.is_blocked",
     "description": "u.description COLLATE NOCASE",
 }
-FILTERS = ("role", "login", "name", "is_blocked", "group_id")
+FILTERS = ("role", "login", "name", "is_blocked", "is_robot", "group_id")
 _SUMMARY_COLUMNS = (
     _COLUMNS.rstrip()
     + """,

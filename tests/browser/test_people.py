@@ -8,14 +8,14 @@ import pytest
 import requests
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import PASSWORD
+from tests.browser.conftest import PASSWORD, PHONE
 
 
-def granted(site, login: str, repository: str) -> list[str]:
+def granted(site, login: str, repository: str, password: str = PASSWORD) -> list[str]:
     """The actions that the realm signs for this user."""
     scope = f"repository:{repository}:pull,push"
     params = {"service": "container_registry", "scope": scope}
-    answer = requests.get(f"{site.url}/api/v1/registry/auth", params=params, auth=(login, PASSWORD), timeout=30)
+    answer = requests.get(f"{site.url}/api/v1/registry/auth", params=params, auth=(login, password), timeout=30)
     payload = answer.json()["token"].split(".")[1]
     access = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["access"]
     return access[0]["actions"] if access else []
@@ -67,6 +67,32 @@ def test_user_group_and_rule_made_in_the_browser_hold_at_once(visit, site, has_j
     shown = carol.locator("#list tbody th[scope=row]")
     expect(shown.filter(has_text="web/app")).to_have_count(1)
     expect(shown.filter(has_text="team/private")).to_have_count(0)
+
+
+def test_an_access_token_is_copied_once_and_revoked_in_a_dialog(visit, site):
+    visitor = visit(site.url, login="user", viewport=PHONE)
+    page = visitor.page
+    page.goto("/account")
+    page.get_by_role("link", name="New access token").click()
+    page.get_by_label("Name", exact=True).fill("laptop")
+    page.get_by_role("radio", name="Pull", exact=True).check()
+    page.get_by_label("Repositories").fill("web/app")
+    page.get_by_role("button", name="Make the access token").click()
+    secret = page.get_by_text(re.compile(r"^rap_\w+$")).text_content()
+    assert (visitor.violations(), visitor.scrolls_sideways()) == ([], False)
+    button = page.get_by_role("button").filter(has_text="the access token")
+    assert button.get_attribute("data-copy") == secret
+    button.click()
+    expect(button).to_contain_text("Copied")
+    assert granted(site, "user", "web/app", secret) == ["pull"]
+    page.get_by_role("link", name="I have copied it").click()
+    expect(page.get_by_role("table", name="Access tokens of user")).to_contain_text("laptop")
+    assert secret not in page.content()
+    revoke = page.get_by_role("link").filter(has_text="Revoke: laptop")
+    revoke.click()
+    page.get_by_role("dialog").get_by_role("button", name="Revoke the access token").click()
+    expect(page.locator("#toasts")).to_contain_text("The access token is revoked.")
+    expect(revoke).to_have_count(0)
 
 
 def test_the_whole_of_it_by_keyboard(visit, site):

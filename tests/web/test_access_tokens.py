@@ -295,10 +295,11 @@ class TestTheAccountPage:
             ({"repositories": "Team App!"}, "repositories"),
             ({"repositories": "/(a+)+/"}, "repositories"),
             ({"repositories": " ".join(["a"] * 51)}, "repositories"),
-            ({"lifetime": "1000"}, "lifetime"),
+            ({"lifetime": "1000", "date": ""}, "lifetime"),
             ({"date": "2001-01-01"}, "date"),
             ({"date": "9999-12-31"}, "date"),
             ({"date": "soon"}, "date"),
+            ({"lifetime": "never"}, "date"),
         ],
     )
     def test_what_is_wrong_is_said_at_its_field(self, app, alice, browser, change, field):

@@ -397,6 +397,7 @@ def test_users_are_sorted(admin, people, asked, expected):
         ({"group": 2}, ["bob"]),
         ({"group": 1}, ["admin", "alice", "bob", "carol"]),
         ({"blocked": True}, ["carol"]),
+        ({"robot": True}, []),
         ({"blocked": False, "q": "b"}, ["bob"]),
         ({"q": "a", "role": "user", "ids": [2, 3]}, ["alice"]),
     ],

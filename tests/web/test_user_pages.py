@@ -127,17 +127,19 @@ class TestTheList:
             ("role=manager", ["bob"]),
             ("status=blocked", ["carol"]),
             ("status=active&role=user", ["alice"]),
+            ("role=robot", ["ci"]),
             ("group=2", ["bob"]),
             ("q=CALL", ["alice"]),
             ("q=alice&role=admin", []),
-            ("sort=-login", ["carol", "bob", "alice", "admin"]),
-            ("sort=-rule_count", ["bob", "carol", "alice", "admin"]),
+            ("sort=-login", ["ci", "carol", "bob", "alice", "admin"]),
+            ("sort=-rule_count", ["bob", "ci", "carol", "alice", "admin"]),
         ],
     )
     def test_is_searched_filtered_and_sorted(self, app, boss, by, alice, query, expected):
         crew = app.groups.create(by, "crew")
         bob = app.users.create(by, SECRET, [crew.id], login="bob", role="manager")
         app.users.create(by, SECRET, login="carol", is_blocked=True)
+        app.users.create(by, "", login="ci", is_robot=True)
         app.rules.create(by, bob.id, resource_name="a", action="pull")
         shown = boss.get(f"/users?{query}").text
         assert re.findall(r'<a href="/users/\d+">([^<]*)</a>', shown) == expected

@@ -27,6 +27,7 @@ _FILTERS = {
     "name": ("name", text),
     "group": ("group_id", integer),
     "blocked": ("is_blocked", boolean),
+    "robot": ("is_robot", boolean),
 }
 
 

@@ -97,6 +97,8 @@ class AccessTokenPages:
     def _expiry(self, values: dict[str, str]) -> int | None:
         """Raises Invalid."""
         chosen = values["lifetime"]
+        if chosen != ON_DATE and values["date"]:
+            raise Invalid({"date": Message("counts only with “After a day that you choose”: choose that, or empty it")})
         if chosen == NEVER:
             return None
         if chosen in DAYS:

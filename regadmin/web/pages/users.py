@@ -73,7 +73,7 @@ class UserPages:
         def url(**changes) -> str:
             return _with_filters(plain(**changes), chosen)
 
-        filters = {"role": chosen["role"] or None, "is_blocked": STATUSES[chosen["status"]]}
+        filters = _kind(chosen["role"]) | {"is_blocked": STATUSES[chosen["status"]]}
         filters["group_id"] = int(chosen["group"]) if chosen["group"] else None
         return self._surface.list_page(
             "users/list.html",
@@ -193,11 +193,18 @@ def _filters() -> dict[str, str]:
     """Raises Malformed for what no filter offers."""
     asked = inputs.query()
     chosen = {name: asked.get(name, [""])[0] for name in ("role", "status", "group")}
-    if chosen["role"] not in ("", *Role) or chosen["status"] not in STATUSES:
+    if chosen["role"] not in ("", *Role, ROBOT) or chosen["status"] not in STATUSES:
         raise Malformed(Message("%(name)s is none of those that are offered", name="role, status"))
     if chosen["group"] and not forms.numbers({"group": [chosen["group"]]}, "group"):
         raise Malformed(Message("%(name)s must be a number", name="group"))
     return chosen
+
+
+def _kind(role: str) -> dict[str, str | bool | None]:
+    """The filters for people of a role, or for robots."""
+    if role == ROBOT:
+        return {"is_robot": True}
+    return {"role": role, "is_robot": False} if role else {}
 
 
 def _with_filters(address: str, chosen: dict[str, str]) -> str:
