@@ -94,6 +94,9 @@ def test_the_own_account_keeps_its_language_and_the_file_its_password(app, brows
     page = alice.get("/account").text
     assert f"Your name and your password come from the file {FILE}" in page
     assert 'name="new"' not in page
+    form = {"csrf": token(alice), "name": "laptop", "action": "all", "lifetime": "7"}
+    assert alice.post("/account/tokens/new", form=form).status == 200
+    assert "laptop" in alice.get("/account").text
     assert alice.get("/password").status == 403
     form = {"csrf": token(alice), "old": PASSWORD, "new": "another password", "repeat": "another password"}
     assert REFUSAL in alice.post("/password", form=form).text
