@@ -171,7 +171,8 @@ class ActivityStore:
             SELECT at, actor, event, object, address FROM activity
             WHERE id IN (SELECT id FROM (SELECT id FROM activity WHERE actor = :login COLLATE NOCASE
                                          ORDER BY at DESC, id DESC LIMIT :limit))
-               OR id IN (SELECT id FROM (SELECT id FROM activity WHERE object = :login AND event LIKE 'user %'
+               OR id IN (SELECT id FROM (SELECT id FROM activity WHERE object = :login
+                                           AND (event LIKE 'user %' OR event LIKE 'access token %')
                                          ORDER BY id DESC LIMIT :limit))
             ORDER BY at DESC, id DESC LIMIT :limit
             """,

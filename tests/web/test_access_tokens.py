@@ -251,6 +251,7 @@ class TestRobots:
         assert login(client, "alice", secret).status == 401
         latest = app.store.activity.list(Listing(filters={"event": "access token revoked"})).rows[0]
         assert (latest.actor, latest.object, latest.target) == ("root", "alice", ("user", alice.id))
+        assert "Access token revoked" in root.get(page).text
 
 
 class TestTheAccountPage:
