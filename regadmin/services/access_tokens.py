@@ -60,6 +60,9 @@ class AccessTokens:
         self._uses.note_token(token, address)
         return replace(user, access_token=token)
 
+    def exists(self, secret: str) -> bool:
+        return is_secret(secret) and self._store.access_tokens.find_digest(_digest(secret)) is not None
+
     def days_from_now(self, days: int) -> int:
         return self._store.now() + days * 86_400
 

@@ -178,13 +178,20 @@ class Guards:
             by_token = self._access_tokens.authenticate(login, password, address())
             return by_token or self._identities.authenticate(login, password)
 
-    def has_been_right(self, authorization: str) -> bool:
-        """Whether the credentials of this header were right lately. It says how long they will take, not who calls."""
+    def are_quick(self, authorization: str) -> bool:
+        """Whether the credentials of this header are quickly verified, because they were right lately or are a token.
+
+        It says how long they will take, not who calls.
+        """
         try:
             credentials = basic_credentials(authorization)
         except Error:
             return False
-        return bool(self._right.get(self._digest(*credentials))) or self._identities.are_known(*credentials)
+        return (
+            bool(self._right.get(self._digest(*credentials)))
+            or self._identities.are_known(*credentials)
+            or self._access_tokens.exists(credentials[1])
+        )
 
     def sign_in(self, user: User) -> Identity:
         """Start a session and set the cookies. Raises Forbidden."""

@@ -1,6 +1,7 @@
 """Access tokens and robots, at every door that takes them and at those that must not."""
 
 import re
+from base64 import b64encode
 from pathlib import Path
 
 import jwt
@@ -13,7 +14,7 @@ from regadmin.services.imports import read
 from regadmin.store.listing import Listing
 from tests.rigs.client import Answer, Client
 from tests.web.conftest import PASSWORD
-from tests.web.test_realm import ask, granted
+from tests.web.test_realm import REALM, ask, granted
 
 TOKENS = "/api/v1/tokens"
 DAY = 86_400
@@ -170,6 +171,20 @@ class TestGuessing:
         secret = make(alice)
         monkeypatch.setattr(app.users, "authenticate", lambda *credentials: pytest.fail("a password was looked at"))
         assert login(client, "alice", secret, PULL).status == 200
+
+    def test_a_good_one_does_not_queue_with_passwords_not_even_the_first_time(self, app, alice, make):
+        def is_costly(secret: str) -> bool:
+            class Request:
+                command, path = "GET", REALM
+                headers = {"AUTHORIZATION": "Basic " + b64encode(f"alice:{secret}".encode()).decode()}
+
+            return app.reception.is_costly(Request)
+
+        secret = make(alice)
+        costs = [is_costly(each) for each in (secret, PASSWORD, secret[:-1], secret.swapcase(), PREFIX + "a" * 32)]
+        assert costs == [False, True, True, True, True]
+        app.access_tokens.revoke(alice, 1, Actor("alice"))
+        assert is_costly(secret)
 
 
 class TestWhatItDoesNotOpen:
