@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
-from operator import and_
 
 from regadmin.entities import Page, Repository, Tag
 from regadmin.store.database import Database, like
@@ -26,6 +25,7 @@ _REPOSITORY_CONDITIONS = {
     "not_pulled_since": "COALESCE(r.last_pulled_at, 0) < :not_pulled_since",
     "visible": "is_visible(r.id)",
 }
+_HOLDING = {"holding": "r.id IN (SELECT value FROM json_each(:holding))"}
 _HOLDS_TAG = {
     "tag": r"""EXISTS (SELECT 1 FROM tags t INDEXED BY tags_by_sort_key
                WHERE t.repository_id = r.id AND t.is_attached = 0 AND t.name LIKE :tag ESCAPE '\')"""
@@ -212,7 +212,7 @@ class RepositoryReader:
         """For each repository the newest versions among its tags whose names hold the text."""
         return self._tag_names(
             r"""
-            SELECT repository_id AS owner, name, sort_key FROM tags
+            SELECT repository_id AS owner, name, sort_key FROM tags INDEXED BY tags_by_sort_key
             WHERE repository_id IN (SELECT value FROM json_each(:owners)) AND name LIKE :text ESCAPE '\'
               AND is_attached = 0
             """,
@@ -390,26 +390,19 @@ class RepositoryReader:
     def _repositories_where(self, listing: Listing, visible: Visible) -> tuple[str, dict]:
         conditions, text = _REPOSITORY_CONDITIONS, listing.filters.get("tag")
         holding = self._holding(text) if text else None
-        if text and holding is None:
-            conditions = conditions | _HOLDS_TAG
-        elif text:
-            visible = holding if visible is None else bytes(map(and_, holding, visible))
-        values = self._values(listing, conditions, visible)
+        if text:
+            conditions = conditions | (_HOLDS_TAG if holding is None else _HOLDING)
+        values = self._values(listing, conditions, visible) | ({"holding": holding} if holding else {})
         return "FROM repositories r " + _where(conditions, values), values
 
-    def _holding(self, text: str) -> bytes | None:
-        """1 at the id of each repository with a tag whose name holds the text: read once, though a list is counted
-        and read. None if there are so many that a page is full soon.
+    def _holding(self, text: str) -> str | None:
+        """The ids of the repositories with a tag whose name holds the text, as JSON: looked for once, though a list is
+        counted and read. None if there are so many that a page is full soon.
         """
         sql = _HOLDING_PHRASE if self._is_rare(text) else _HOLDING_TEXT
         values = {"phrase": self._database.phrase(text), "text": like(text), "most": MOST_COUNTED}
-        rows = self._database.all(sql, values)
-        if len(rows) == MOST_COUNTED:
-            return None
-        found = bytearray(max((row_id for (row_id,) in rows), default=0) + 1)
-        for (row_id,) in rows:
-            found[row_id] = 1
-        return bytes(found)
+        ids = [row_id for (row_id,) in self._database.all(sql, values)]
+        return json.dumps(ids) if len(ids) < MOST_COUNTED else None
 
     def _is_rare(self, text: str) -> bool:
         """Whether the trigram index tells the tags that hold the text, and they are few enough to look them up."""

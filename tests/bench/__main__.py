@@ -3,6 +3,7 @@
 import argparse
 import os
 import platform
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,12 +28,17 @@ PARTS: dict[str, tuple[str, str, Callable[[], str]]] = {
     ),
     "sync": (
         "Synchronisation",
-        "Against a real registry on the same cores, beside a sequential walk of it by a program that keeps nothing.",
-        lambda: "\n\n".join(sync.report(sync.measure(corpus)) for corpus in sync.CORPORA[:2]),
+        "Of a real registry on the same cores, beside a sequential walk of it by a program that keeps nothing. What is "
+        "away is behind a relay that keeps each byte for a while, on the same cores too.",
+        sync.tables,
     ),
-    "lists": ("Lists", "Milliseconds of the answering thread, rendering included.", lists.report),
+    "lists": (
+        "Lists",
+        "Milliseconds of the answering thread, rendering included, for an admin, by the number of repositories, with "
+        "ten times as many tags, and as many rows of activity.",
+        lists.growth,
+    ),
 }
-
 
 def main() -> None:
     arguments = argparse.ArgumentParser(prog="make bench")
@@ -40,13 +46,21 @@ def main() -> None:
     arguments.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all if none is named")
     wanted = arguments.parse_args()
     where = f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
-    pieces = [f"# Benchmarks\n\nBy `make bench` on {datetime.now(UTC):%d %B %Y}, {where}. Trust the ratios."]
     for part in wanted.parts or PARTS:
         title, explanation, report = PARTS[part]
-        pieces.append("\n\n".join(filter(None, (f"## {title}", explanation, report()))))
-        print(pieces[-1], end="\n\n", flush=True)
-    if wanted.write:
-        PAGE.write_text("\n\n".join(pieces) + "\n")
+        when = f"On {datetime.now(UTC):%d %B %Y}, {where}."
+        section = f"## {title}\n\n{' '.join(filter(None, (when, explanation)))}\n\n{report()}\n"
+        print(section, flush=True)
+        if wanted.write:
+            PAGE.write_text(_with(PAGE.read_text(), section))
+
+
+def _with(page: str, section: str) -> str:
+    """The page with this section in place of the one of the same title."""
+    head, *sections = re.split(r"^(?=## )", page, flags=re.MULTILINE)
+    title = section.partition("\n")[0]
+    kept = {each.partition("\n")[0]: each.rstrip() + "\n" for each in sections} | {title: section}
+    return "\n".join([head.rstrip() + "\n", *kept.values()])
 
 
 if __name__ == "__main__":

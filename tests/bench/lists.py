@@ -12,11 +12,14 @@ from pathlib import Path
 from regadmin import options, patterns
 from regadmin.app import App
 from regadmin.entities import EVERYONE_ID, REGISTERED_ID, Actor
-from regadmin.store import Store
+from regadmin.store import Store, trigrams
 from tests.rigs.client import Client
 
 PASSWORD = "a good password"
 REPOSITORIES, TAGS, LARGE = 10_000, 100_000, 10_000
+SIZES = (1_000, 10_000, 100_000)
+"""Repositories, with ten times as many tags, a hundredth of them in one, and as many rows in the activity."""
+
 LARGE_NAME = "large/app"
 TIMES = 7
 _NOW = 1_750_000_000
@@ -29,12 +32,46 @@ def fill(store: Store, repositories: int = REPOSITORIES, tags: int = TAGS, large
     chance = random.Random(1)
     names = [LARGE_NAME, *(f"team-{number % 500:03}/app-{number:05}" for number in range(1, repositories))]
     each, rest = divmod(max(tags - large, 0), max(repositories - 1, 1))
-    with store.transaction():
+    with _in_bulk(store):
         for position, name in enumerate(names, start=1):
             count = large if position == 1 else each + (position <= rest + 1)
             _fill_repository(store, chance, position, name, count)
         store.repositories.refresh_all()
     store.database.execute("ANALYZE")
+
+
+@contextmanager
+def _in_bulk(store: Store) -> Iterator[None]:
+    """Trigram indexes are made at one go, which takes a fraction of the time."""
+    connection = store.database.connection
+    connection.execute("PRAGMA cache_size = -500000")
+    with store.transaction():
+        for trigger in ("tag_text_came", "activity_text_came"):
+            connection.execute(f"DROP TRIGGER IF EXISTS {trigger}")
+        yield
+        trigrams.prepare(connection)
+
+
+def fill_activity(store: Store, rows: int) -> None:
+    """One row each half a minute, of 500 people."""
+    chance = random.Random(2)
+    with _in_bulk(store):
+        store.database.connection.executemany(
+            """
+            INSERT INTO activity (at, actor, event, object, address, repository)
+            VALUES (?, ?, ?, ? || ':' || ?, '10.0.' || ? || '.' || ?, ?)
+            """,
+            (_activity(chance, _NOW - (rows - number) * 30) for number in range(rows)),
+        )
+    store.database.execute("ANALYZE")
+
+
+def _activity(chance: random.Random, at: int) -> tuple:
+    number = chance.randrange(1, 100_000)
+    name = f"team-{number % 500:03}/app-{number:05}"
+    event = "push" if chance.random() < 0.25 else "pull"
+    where = chance.randrange(256), chance.randrange(256)
+    return at, f"user{chance.randrange(500)}", event, name, f"{number % 9}.{number % 99}", *where, name
 
 
 def _fill_repository(store: Store, chance: random.Random, repository_id: int, name: str, tags: int) -> None:
@@ -218,6 +255,55 @@ def table(app: App) -> str:
     return "\n".join([*lines, f"| first page after a change of rules | {' | '.join(fresh)} | |"])
 
 
+def pages(size: int) -> dict[str, str]:
+    """What is measured as a store grows: the first page, a search, another order, a deep page."""
+    rest, tags = "/api/v1/registry/catalog?range=[0,24]", f"/repos/{LARGE_NAME}"
+    middle = f"[{5 * size},{5 * size + 24}]"
+    return {
+        "repositories": "/repos",
+        "repositories, search": "/repos?q=app-009",
+        "repositories, search for a tag": "/repos?q=:0.1.",
+        "repositories, search for two letters of a tag": "/repos?q=:zz",
+        "repositories, by size": "/repos?sort=-size",
+        "repositories, deep": f"/repos?page={size // 50}",
+        "tags of one": tags,
+        "tags of one, search": tags + "?q=7.",
+        "tags of one, by size": tags + "?sort=-size",
+        "tags of one, deep": f"{tags}?page={size // 50}",
+        "REST, repositories": rest,
+        "REST, all tags": rest + "&group_by=none",
+        "REST, all tags, search": rest + '&group_by=none&filter={"q":"app"}',
+        "REST, all tags, by digest, deep": rest.replace("[0,24]", middle) + '&group_by=none&sort=["digest","ASC"]',
+        "REST, all tags, by size, deep": rest.replace("[0,24]", middle) + '&group_by=none&sort=["size","DESC"]',
+        "activity": "/activity?period=all",
+        "activity, search": "/activity?period=all&q=app-009",
+        "activity, search for two letters": "/activity?period=all&q=zz",
+        "activity, deep": f"/activity?period=all&page={size // 5}",
+    }
+
+
+def measure_growth(size: int) -> dict[str, float]:
+    """The median time of each page in milliseconds, of an admin."""
+    with tempfile.TemporaryDirectory() as directory:
+        app = build(Path(directory))
+        fill(app.store, size, 10 * size, size // 10)
+        fill_activity(app.store, 10 * size)
+        add_people(app)
+        client, found = visitor(app, "admin"), {}
+        for what, url in pages(size).items():
+            assert client.get(url).status == 200, url
+            found[what] = statistics.median(milliseconds(lambda u=url: client.get(u)) for _ in range(TIMES))
+        return found
+
+
+def growth() -> str:
+    """Milliseconds of server time for each list page and size."""
+    found = {size: measure_growth(size) for size in SIZES}
+    lines = ["| list | " + " | ".join(f"{size:,} ms" for size in SIZES) + " |", "|---|" + "---:|" * len(SIZES)]
+    lines += [f"| {what} | " + " | ".join(f"{found[size][what]:.0f}" for size in SIZES) + " |" for what in pages(1)]
+    return "\n".join(lines)
+
+
 def report(repositories: int = REPOSITORIES, tags: int = TAGS) -> str:
     with tempfile.TemporaryDirectory() as directory:
         app = build(Path(directory))
@@ -230,8 +316,9 @@ def main() -> None:
     arguments = argparse.ArgumentParser(prog="python -m tests.bench.lists")
     arguments.add_argument("--repositories", type=int, default=REPOSITORIES)
     arguments.add_argument("--tags", type=int, default=TAGS)
+    arguments.add_argument("--growth", action="store_true", help="what `make bench` measures: stores of three sizes")
     wanted = arguments.parse_args()
-    print(report(wanted.repositories, wanted.tags))
+    print(growth() if wanted.growth else report(wanted.repositories, wanted.tags))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ from tests.rigs.tools import clean_environment
 
 TAGS, REPOSITORIES = 5_000, 100
 MEMORY_TAGS = (5_000, 50_000)
+AWAY, AWAY_TAGS = 5, 2_000
+"""Milliseconds in each direction; fewer tags, because the walk takes so long."""
 _ACCEPT = ", ".join((images.OCI_INDEX, images.DOCKER_LIST, images.OCI_MANIFEST, images.DOCKER_MANIFEST))
 
 
@@ -192,6 +194,12 @@ def measure_memory(tags: int) -> list[Row]:
 def report(rows: list[Row]) -> str:
     lines = ["| what | seconds | times faster |", "|---|---:|---:|"]
     return "\n".join(lines + [f"| {row.name} | {row.value:.2f} | {_times(row.ratio)} |" for row in rows])
+
+
+def tables() -> str:
+    """What `make bench` measures: two kinds of images, and one of them with the registry in another place."""
+    measured = (measure(CORPORA[0]), measure(CORPORA[1]), measure(CORPORA[0], AWAY_TAGS, AWAY))
+    return "\n\n".join(map(report, measured))
 
 
 def _times(ratio: float | None) -> str:

@@ -9,6 +9,7 @@ from regadmin.entities import Manifest
 from regadmin.errors import Malformed
 from regadmin.services.coverage import Coverage
 from regadmin.store import Store
+from tests.rigs.fuzzing import examples
 
 NAMES = ["team/app", "team/app-2", "team/app/deep", "teams", "team", "other/app", "a.b/c", "a-b/c", "alice/app", "z"]
 IMAGE = Manifest(f"sha256:{1:064}", "application/vnd.oci.image.manifest.v1+json", "image", b"{}")
@@ -30,6 +31,7 @@ def is_valid(text: str) -> bool:
     return True
 
 
+@examples(150)
 @given(texts.filter(is_valid), names, st.sampled_from(["", "alice", "a"]))
 def test_what_a_resource_name_covers_stands_in_its_span(text, name, login):
     if patterns.matches(text, name, login, ["team", "app"]):

@@ -151,3 +151,28 @@ def test_lists_are_read_by_an_index_in_their_order(store, filters):
     plan = " ".join(row["detail"] for row in store.database.all(sql, values))
     assert "USING" in plan and "INDEX" in plan
     assert "TEMP B-TREE FOR ORDER BY" not in plan
+
+
+class TestSearchesThatReadOnlyTheNewest:
+    @pytest.fixture(autouse=True)
+    def few(self, monkeypatch):
+        monkeypatch.setattr(activity, "MOST_READ", 2)
+        monkeypatch.setattr(activity, "_RARE", 2)
+
+    @pytest.mark.parametrize(
+        ("filters", "expected", "searched"),
+        [
+            ({"q": "te"}, [5, 4], 2),
+            ({"q": "team"}, [5, 4, 3, 2, 1, 0], 0),
+            ({"q": "APP2", "event": "pull"}, [2], 0),
+            ({"q": "team", "event": "pull"}, [3, 2, 1], 2),
+            ({"q": "te", "actor": "alice"}, [1, 0], 0),
+            ({"q": "%"}, [6], 2),
+        ],
+    )
+    def test_say_so(self, filled, filters, expected, searched):
+        page = filled.list(Listing(filters=filters, limit=10))
+        assert (numbers(page), page.total, page.searched) == (expected, len(expected), searched)
+
+    def test_leave_nothing_out_of_the_file(self, filled):
+        assert len(list(filled.each(Listing(filters={"q": "te"})))) == 6

@@ -7,6 +7,7 @@ import pytest
 from regadmin.errors import Malformed
 from regadmin.registry.manifests import parse, parse_config
 from regadmin.store import Store
+from regadmin.store import repository_reading as reading
 from regadmin.store.listing import Listing
 from tests.rigs import images
 from tests.rigs.images import Image
@@ -453,3 +454,50 @@ class TestLists:
         assert found[0] == image.digest
         assert set(found[1:]) == {child.digest for child in image.children}
         assert repositories.digests("nobody/app") == []
+
+
+class TestSearchesOfMuch:
+    """Whether a text is found by an index, by reading all or by reading until a page is full: the rows are the same."""
+
+    NAMES = {"a/one": ("1.0", "v1-beta"), "b/two": ("1.0", "zz"), "c/beta": ("2.0",), "d/four": ("1.0.1", "rc")}
+    TEXTS = ("1.0", "1.", "beta", "z", "zz", "zzz", "one", "a")
+
+    @pytest.fixture(params=["rare", "common", "many", "without an index"], autouse=True)
+    def way(self, request, put, repositories, store, monkeypatch):
+        monkeypatch.setattr(reading, "_RARE", 1 if request.param in ("common", "many") else 100)
+        monkeypatch.setattr(reading, "MOST_COUNTED", 1 if request.param == "many" else 100)
+        if request.param == "without an index":
+            monkeypatch.setattr(store.database, "phrase", lambda text: None)
+        for number, (name, tags) in enumerate(self.NAMES.items()):
+            for tag in tags:
+                put(name, tag, images.docker_image(f"{number}{tag}"))
+        repositories.refresh_all()
+
+    @pytest.mark.parametrize("sort", ["name", "size", "id"])
+    def test_of_repositories_by_their_tags(self, repositories, sort):
+        for text in self.TEXTS:
+            expected = {name for name, tags in self.NAMES.items() if any(text in tag for tag in tags)}
+            page = repositories.list(Listing(sort=sort, limit=10, filters={"tag": text}))
+            assert (set(names(page)), page.total, page.is_more) == (expected, len(expected), False), text
+
+    @pytest.mark.parametrize("sort", ["name", "repository_name", "digest", "size"])
+    def test_of_all_tags(self, repositories, sort):
+        for text in self.TEXTS:
+            expected = {(name, tag) for name, tags in self.NAMES.items() for tag in tags if text in name or text in tag}
+            page = repositories.list_tags(Listing(sort=sort, limit=10, filters={"q": text}))
+            assert {(tag.repository, tag.name) for tag in page.rows} == expected
+            assert (page.total, page.is_more) == (len(expected), False)
+
+    def test_pages_fit_together(self, repositories):
+        whole = repositories.list_tags(Listing(limit=10, filters={"q": "1."})).rows
+        pages = [repositories.list_tags(Listing(limit=2, offset=at, filters={"q": "1."})) for at in (0, 2, 4)]
+        assert [tag.id for page in pages for tag in page.rows] == [tag.id for tag in whole]
+        assert all(page.total == 3 or page.is_more for page in pages)
+
+
+def test_tags_are_in_the_order_of_their_digests(put, repositories):
+    for number in range(12):
+        put(f"team/app-{number % 3}", f"v{number}", images.docker_image(str(number)))
+    digests = [tag.digest for tag in repositories.list_tags(Listing(sort="digest", limit=20)).rows]
+    assert digests == sorted(digests)
+    assert len(digests) == 12

@@ -9,6 +9,7 @@ from html import unescape
 import pytest
 
 from regadmin.entities import Role
+from regadmin.store import activity
 from tests.rigs.client import Client
 
 HTMX = {"HX-Request": "true"}
@@ -199,3 +200,10 @@ class TestExport:
         row = next(row for row in self.rows(boss) if row["event"] == "user changed")
         assert row["object"] == "'=1+1"
         assert json.loads(row["details"])["after"]["name"] == "Ann"
+
+
+def test_a_search_that_reads_only_the_newest_says_so(boss, filled, monkeypatch):
+    assert "were searched" not in boss.get("/activity?period=all&q=ro").text
+    monkeypatch.setattr(activity, "MOST_READ", 20)
+    assert "Only the latest 20 entries were searched" in boss.get("/activity?period=all&q=ro").text
+    assert "were searched" not in boss.get("/activity?period=all&q=robot").text
