@@ -1,6 +1,9 @@
-"""What a request to the registry needs, against a plain copy of distribution's routes and access records."""
+"""What a request to the registry needs, against a plain copy of distribution's routes and access records, and against a
+real registry."""
 
+import http.client
 import re
+from contextlib import closing
 from posixpath import normpath
 from urllib.parse import parse_qs, unquote
 
@@ -10,6 +13,9 @@ from hypothesis import strategies as st
 
 from regadmin.errors import Forbidden
 from regadmin.registry.routes import needed
+from tests.rigs.fuzzing import examples
+from tests.rigs.registry import RealRegistry
+from tests.rigs.tls import write_certificate
 
 DIGEST = "sha256:" + "0" * 64
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "get", "CONNECT", "")
@@ -61,10 +67,15 @@ def registry_needs(method: str, address: str) -> set[tuple[str, str, str]] | Non
 
 def ours(method: str, address: str) -> set[tuple[str, str, str]] | None:
     try:
-        scopes = needed(method, address)
+        return records_of(" ".join(map(str, needed(method, address))))
     except Forbidden:
         return None
-    return {(scope.type, scope.name, action) for scope in scopes for action in scope.actions}
+
+
+def records_of(scopes: str) -> set[tuple[str, str, str]]:
+    """Type, name and action of all that a request is for. The name may hold colons, its ends do not."""
+    found = (re.fullmatch(r"([^:]+):(.+):([^:]+)", scope).groups() for scope in scopes.split())
+    return {(kind, name, action) for kind, name, actions in found for action in actions.split(",")}
 
 
 PLAIN = st.sampled_from(["a", "team", "manifests", "blobs", "uploads", "tags", "list", "v2", "a__b", "host:5000"])
@@ -148,3 +159,72 @@ def test_what_is_not_plainly_an_address_of_the_registry_is_refused(address):
 def test_a_method_that_the_registry_has_no_use_for_is_refused(method, address):
     with pytest.raises(Forbidden):
         needed(method, address)
+
+
+# What a real registry makes of it: without a token it says in its challenge what it would want for the request.
+
+PIECES = st.sampled_from(
+    [
+        *("/", "//", "/.", "/..", "/./", "/../", ".", "..", "%2f", "%2F", "%2e", "%2e%2e", "/%2e%2e/", "%00", "%0a", "%20"),
+        *("%", "%zz", "%25", "%252f", "#", ";", "\\", "%5c", "+", "@", ":", "=", "é", "%c3%a9", "%C3%28", "~", "*", "_", "A"),
+        *("secret/app", "/secret/app", "/manifests/", "/blobs/", "/blobs/uploads/", "/tags/list", "/tags", "/v2/", "v2"),
+        *("_catalog", "latest", DIGEST, DIGEST.upper(), "sha512:" + "a" * 32, "/referrers/", "?", "&", "?from=secret/app"),
+        *("&from=secret/app", "?from=a;from=secret/app", "?from=%zz&from=secret/app", "?fr%6fm=secret%2fapp", "?from="),
+    ]
+)
+WHERE = st.integers(0, 80)
+
+
+def spliced(address: str, splices: list[tuple[int, int, str]]) -> str:
+    """With these pieces at these places, each instead of some characters."""
+    for at, gone, piece in splices:
+        address = address[:at] + piece + address[at + gone :]
+    return address if address.startswith("/") else "/" + address
+
+
+@pytest.fixture(scope="module")
+def ask_registry(tmp_path_factory):
+    """Sends a request whose target is sent as it is, without a token: the status, and the scopes of a challenge."""
+    root = tmp_path_factory.mktemp("routes")
+    certificate, _ = write_certificate(root / "tls")
+    auth = {"realm": "http://nowhere.example", "service": "s", "issuer": "i", "rootcertbundle": str(certificate)}
+    with (
+        RealRegistry(root / "registry", auth=auth) as registry,
+        closing(http.client.HTTPConnection("127.0.0.1", registry.port, timeout=10)) as connection,
+    ):
+        # The client of the standard library would refuse what an attacker sends.
+        connection._validate_path = lambda url: None
+        connection._encode_request = lambda request: request.encode("latin-1")
+
+        def ask(method: str, target: str) -> tuple[int, str]:
+            connection.putrequest(method, target)
+            connection.putheader("Content-Length", "0")
+            connection.endheaders()
+            answer = connection.getresponse()
+            answer.read()
+            scopes = re.search(r'scope="([^"]*)"', answer.headers.get("WWW-Authenticate") or "")
+            return answer.status, scopes[1] if scopes else ""
+
+        yield ask
+
+
+@examples(400)
+@given(
+    st.sampled_from(list(RECORDS)),
+    st.lists(st.one_of(PLAIN, ODD.filter(lambda text: not re.search(r"[\s\0]", text))), min_size=1, max_size=4),
+    ENDS,
+    QUERIES,
+    st.lists(st.tuples(WHERE, st.integers(0, 3), PIECES), max_size=2),
+)
+def test_a_real_registry_wants_for_a_request_no_more_than_what_we_judge_it_by(
+    ask_registry, method, segments, end, query, splices
+):
+    address = spliced("/".join(["/v2", *segments, end]) + query, splices)
+    mine = ours(method, address)
+    status, scopes = ask_registry(method, address)
+    if mine is None:
+        return
+    # It never serves without a token, so what it wants is what counts; all else it does not have.
+    assert status in (401, 404, 405)
+    assert status != 401 or records_of(scopes) <= mine
+    assert {record[:2] for record in records_of(scopes)} in (set(), {record[:2] for record in mine})
