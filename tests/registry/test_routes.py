@@ -165,11 +165,12 @@ def test_a_method_that_the_registry_has_no_use_for_is_refused(method, address):
 
 PIECES = st.sampled_from(
     [
-        *("/", "//", "/.", "/..", "/./", "/../", ".", "..", "%2f", "%2F", "%2e", "%2e%2e", "/%2e%2e/", "%00", "%0a", "%20"),
-        *("%", "%zz", "%25", "%252f", "#", ";", "\\", "%5c", "+", "@", ":", "=", "é", "%c3%a9", "%C3%28", "~", "*", "_", "A"),
-        *("secret/app", "/secret/app", "/manifests/", "/blobs/", "/blobs/uploads/", "/tags/list", "/tags", "/v2/", "v2"),
-        *("_catalog", "latest", DIGEST, DIGEST.upper(), "sha512:" + "a" * 32, "/referrers/", "?", "&", "?from=secret/app"),
-        *("&from=secret/app", "?from=a;from=secret/app", "?from=%zz&from=secret/app", "?fr%6fm=secret%2fapp", "?from="),
+        *("/", "//", "/.", "/..", "/./", "/../", ".", "..", "%2f", "%2F", "%2e", "%2e%2e", "/%2e%2e/", "%00", "%0a"),
+        *("%", "%zz", "%20", "%25", "%252f", "%5c", "%c3%a9", "%C3%28", "é", "\\", "#", ";", "+", "@", ":", "=", "~"),
+        *("*", "_", "A", "secret/app", "/secret/app", "/manifests/", "/blobs/", "/blobs/uploads/", "/tags/list"),
+        *("/tags", "/v2/", "v2", "_catalog", "latest", DIGEST, DIGEST.upper(), "sha512:" + "a" * 32, "/referrers/"),
+        *("?", "&", "?from=", "?from=secret/app", "&from=secret/app", "?from=a;from=secret/app"),
+        *("?from=%zz&from=secret/app", "?fr%6fm=secret%2fapp"),
     ]
 )
 WHERE = st.integers(0, 80)
