@@ -83,11 +83,14 @@ class Forward:
 
 def _original() -> tuple[str, str]:
     """Method and address of the request that the proxy asks about."""
-    for names in _ORIGINALS:
-        method, address = (request.environ.get(f"HTTP_{name}", "") for name in names)
-        if method and address:
-            return method, address
-    raise Malformed("the proxy names no request: it must send X-Original-Method and X-Original-URI")
+    pairs = (tuple(request.environ.get(f"HTTP_{name}", "") for name in names) for names in _ORIGINALS)
+    named = {pair for pair in pairs if all(pair)}
+    if not named:
+        raise Malformed("the proxy names no request: it must send X-Original-Method and X-Original-URI")
+    if len(named) > 1:
+        # A proxy sets its own pair and hands on the other one, so one of them is the client's.
+        raise Forbidden("X-Original-Method and X-Original-URI name another request than X-Forwarded-Method and -Uri")
+    return named.pop()
 
 
 def _denied(user: User | None, wanted: list[Scope]) -> Error:

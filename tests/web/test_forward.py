@@ -55,6 +55,15 @@ def test_the_token_is_for_the_request_and_for_nothing_else(client, team_app, pre
     assert granted(ask(client, "GET", "/v2/_catalog", ADMIN, prefix)) == ("admin", ["registry:catalog:*"])
 
 
+def test_a_request_is_read_as_traefik_documents_its_headers(client, team_app):
+    around = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "registry.example.com", "X-Forwarded-For": "192.0.2.7"}
+    address = "/v2/team/app/blobs/uploads/?mount=sha256%3A00&from=open%2Fapp"
+    answer = ask(client, "POST", address, ALICE, "X-Forwarded", headers=around)
+    assert granted(answer)[1] == ["repository:team/app:pull,push", "repository:open/app:pull"]
+    assert_refused(ask(client, "POST", address, "", "X-Forwarded", headers=around), 401, "UNAUTHORIZED")
+    assert_refused(ask(client, "DELETE", MANIFEST, ALICE, "X-Forwarded", headers=around), 403, "DENIED")
+
+
 def test_signing_in_gives_a_token_that_allows_nothing(client, alice):
     assert granted(ask(client, "GET", "/v2/", ALICE)) == ("alice", [])
 
@@ -117,6 +126,17 @@ def test_a_proxy_that_names_no_request_is_told_so(client, alice, headers):
     answer = client.get(PATH, basic=ALICE, headers=headers)
     assert_refused(answer, 400, "UNSUPPORTED")
     assert "X-Original-URI" in answer.text
+
+
+def test_a_client_that_names_another_request_than_its_proxy_is_denied(client, team_app):
+    for proxys, clients in (("X-Original", "X-Forwarded"), ("X-Forwarded", "X-Original")):
+        lie = {f"{clients}-Method": "GET", f"{clients}-Uri": MANIFEST}
+        assert_refused(ask(client, "GET", "/v2/secret/app/tags/list", ALICE, proxys, headers=lie), 403, "DENIED")
+        assert_refused(ask(client, "DELETE", MANIFEST, ALICE, proxys, headers=lie), 403, "DENIED")
+        assert granted(ask(client, "GET", MANIFEST, ALICE, proxys, headers=lie))[0] == "alice"
+        # Half a name is none.
+        lie.popitem()
+        assert granted(ask(client, "PUT", MANIFEST, ALICE, proxys, headers=lie))[0] == "alice"
 
 
 def test_the_default_password_opens_nothing(settings, clock):
