@@ -14,6 +14,7 @@ from regadmin.importing.located_yaml import documents
 from regadmin.importing.plan import Place, Plan, Weight
 
 SUFFIXES = (".yaml", ".yml", ".json")
+MOST_BYTES, MOST_LEVELS = 8 << 20, 16
 _OF_REGISTRY_AUTH = ("auths", "kind")
 """Keys that a configuration of registry-auth has at its top, or a Secret with one; ours has neither."""
 
@@ -34,7 +35,7 @@ class File:
 
 def look(directory: Path) -> list[File]:
     """All files that count, in order, and what cannot be looked at."""
-    return list(_look(directory, directory, ()))
+    return list(_look(directory, directory, set()))
 
 
 def fingerprint(files: Sequence[File]) -> str:
@@ -42,12 +43,13 @@ def fingerprint(files: Sequence[File]) -> str:
     return hashlib.sha256(repr(files).encode()).hexdigest()
 
 
-def _look(directory: Path, root: Path, above: tuple[Path, ...]) -> Iterator[File]:
+def _look(directory: Path, root: Path, seen: set[Path]) -> Iterator[File]:
     name = directory.relative_to(root).as_posix().removeprefix(".")
     is_empty = True
     try:
+        seen.add(directory.resolve())
         for path in sorted(directory.iterdir()):
-            found = [] if path.name.startswith(".") else list(_found(path, root, (*above, directory.resolve())))
+            found = [] if path.name.startswith(".") else list(_found(path, root, seen))
             is_empty = is_empty and not found
             yield from found
     except OSError as error:
@@ -57,18 +59,32 @@ def _look(directory: Path, root: Path, above: tuple[Path, ...]) -> Iterator[File
         yield File(name, problem=_IS_EMPTY)
 
 
-def _found(path: Path, root: Path, above: tuple[Path, ...]) -> Iterator[File]:
+def _found(path: Path, root: Path, seen: set[Path]) -> Iterator[File]:
     name = path.relative_to(root).as_posix()
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            # A link that leads back up has no end.
-            yield from _look(path, root, above) if path.resolve() not in above else ()
+            yield from _below(path, name, root, seen)
         elif path.suffix.lower() in SUFFIXES:
-            is_file = stat.S_ISREG(mode)
-            yield File(name, path.read_bytes()) if is_file else File(name, problem="is no file")
+            yield _file(path, name) if stat.S_ISREG(mode) else File(name, problem="is no file")
     except OSError as error:
         yield File(name, problem=f"cannot be read: {error.strerror}")
+
+
+def _below(path: Path, name: str, root: Path, seen: set[Path]) -> Iterator[File]:
+    """Each directory counts once: links may lead back up, and a few that lead to the same make thousands of ways."""
+    if name.count("/") >= MOST_LEVELS:
+        yield File(name, problem=f"is more than {MOST_LEVELS} directories deep")
+    elif path.resolve() not in seen:
+        yield from _look(path, root, seen)
+
+
+def _file(path: Path, name: str) -> File:
+    with path.open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        return File(name, problem=f"is larger than {MOST_BYTES >> 20} MiB")
+    return File(name, content)
 
 
 def read(files: Sequence[File], directory: Path) -> Plan:

@@ -6,8 +6,10 @@ the plan as an error and read as an empty one, so that all errors are told at on
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from itertools import chain
 
 import yaml
 
@@ -15,6 +17,9 @@ from regadmin.importing.plan import Place, Plan, Weight
 
 _SHAPES = {yaml.MappingNode: "keys and values", yaml.SequenceNode: "a list", yaml.ScalarNode: "text"}
 _NULL = "tag:yaml.org,2002:null"
+MOST_CHARACTERS = 8 << 20
+"""Of a document, with what each alias stands for: a few lines of aliases to aliases could be read for years."""
+
 _TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
@@ -56,7 +61,7 @@ class Value:
         found: dict[str, tuple[Value, Value]] = {}
         for key, value in ((self._child(key), self._child(value)) for key, value in self._node.value):
             if key.text() in found:
-                key.error(f"{key.text()} stands twice, first in line {found[key.text()][0].line}")
+                key.error(f"{_shown(key)} stands twice, first in line {found[key.text()][0].line}")
             found.setdefault(key.text(), (key, value))
         return list(found.values())
 
@@ -68,7 +73,7 @@ class Value:
                 found[key.text()] = value
             else:
                 nearest = get_close_matches(key.text(), known, n=1, cutoff=0)[0]
-                key.error(f"unknown key {key.text()}, the nearest known one is {nearest}")
+                key.error(f"unknown key {_shown(key)}, the nearest known one is {nearest}")
         return found
 
     def elements(self) -> list[Value]:
@@ -121,16 +126,42 @@ def documents(text: str, plan: Plan, file: str, first_line: int = 1) -> list[Val
     """The documents of a YAML file, none of them if it cannot be read. JSON is YAML, too."""
     try:
         nodes = list(yaml.compose_all(text, yaml.SafeLoader))
+        is_too_long = any(_length(node, {}) > MOST_CHARACTERS for node in nodes)
     except yaml.MarkedYAMLError as error:
-        place, reason = Place(file, error.problem_mark.line + first_line), f"{error.problem} {error.context or ''}"
+        place, reason = Place(file, error.problem_mark.line + first_line), _plainly(error)
     except yaml.YAMLError as error:
         place, reason = Place(file), str(error).splitlines()[0]
     except RecursionError:
         place, reason = Place(file), "it is nested too deeply"
     else:
-        return [Value(node, plan, file, first_line) for node in nodes]
+        if not is_too_long:
+            return [Value(node, plan, file, first_line) for node in nodes]
+        place, reason = Place(file), f"it holds more than {MOST_CHARACTERS >> 20} MiB, aliases included"
     plan.remark(place, Weight.ERROR, f"cannot be read as YAML: {reason.strip()}")
     return []
+
+
+def _length(node: yaml.Node, known: dict[int, int]) -> int:
+    """The characters of all that it holds, and a little for itself. What holds itself is too long."""
+    if id(node) not in known:
+        known[id(node)] = MOST_CHARACTERS + 1
+        if isinstance(node, yaml.ScalarNode):
+            length = len(node.value)
+        else:
+            parts = chain.from_iterable(node.value) if isinstance(node, yaml.MappingNode) else node.value
+            length = sum(_length(part, known) for part in parts)
+        known[id(node)] = 1 + length
+    return known[id(node)]
+
+
+def _plainly(error: yaml.MarkedYAMLError) -> str:
+    """Without names out of the file: `password: *secret` speaks of an alias `secret`."""
+    return re.sub(r"(alias|anchor|handle) '[^']*'", r"\1", f"{error.problem} {error.context or ''}")
+
+
+def _shown(key: Value) -> str:
+    """The first word: behind `password:secret` a space was forgotten."""
+    return re.split(r"[:\s]", key.text())[0]
 
 
 def sole_document(text: str, plan: Plan, file: str) -> list[Value]:

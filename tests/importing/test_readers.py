@@ -21,6 +21,14 @@ def rules(plan: Plan) -> list[tuple[str, str, str]]:
     return [(planned.owner, planned.rule.resource_name, planned.rule.action) for planned in plan.rules]
 
 
+BOMB = "\n".join(
+    [
+        "a0: &actions [" + "pull," * 1000 + "]",
+        "a1: &rules [" + "{target: x, actions: *actions}," * 1000 + "]",
+        "auths:",
+        *(f"  user{number}: *rules" for number in range(1000)),
+    ]
+)
 BAD = [
     (docker_auth, 'users:\n  "user":\n\t  password: x', ["3: cannot be read as YAML: found character '\\t'"]),
     (docker_auth, "users: {a: {pasword: x}}\nacll: []", ["1: unknown key pasword, the nearest known one is password",
@@ -53,6 +61,8 @@ BAD = [
       "5: must be true"]),
     (own_yaml, "a: " * 2000 + "b", ["1: cannot be read as YAML"]),
     (own_yaml, "- " * 1100, ["0: cannot be read as YAML: it is nested too deeply"]),
+    (own_yaml, "&a\nregadmin: 1\nusers: *a\nrules: [*a]", ["0: cannot be read as YAML: it holds more than 8 MiB"]),
+    (registry_auth, BOMB, ["0: cannot be read as YAML: it holds more than 8 MiB, aliases included"]),
 ]  # fmt: skip
 
 
@@ -62,6 +72,20 @@ def test_every_error_is_told_with_its_line(reader, text, wanted):
     assert len(wanted) <= len(found)
     for sentence in wanted:
         assert any(each.startswith(sentence) for each in found), found
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("{password: *hunter22}", "{password: &hunter22 a, name: &hunter22 b}", "{password: !hunter22!x y}"),
+        *("{password:hunter22}", "password hunter22", "{? password hunter22, ? password hunter22}"),
+        *("{password: [hunter22]}", "{password: '$hunter22'}", "{password: {hunter22: a}}", "[password, hunter22]"),
+    ],
+)
+def test_an_error_never_tells_a_password(line):
+    found = remarks(own_yaml.read(f"regadmin: 1\nusers:\n  alice: {line}\n", "file"))
+    assert found[0].startswith("3: ")
+    assert "hunter22" not in "".join(found)
 
 
 def test_a_file_that_is_missing_or_no_text_is_told(tmp_path):
