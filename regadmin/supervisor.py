@@ -5,7 +5,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 log = logging.getLogger(__name__)
 
@@ -94,17 +95,12 @@ class Supervisor:
         return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _reap(self, is_ending: bool) -> None:
-        for task in self._tasks:
-            ended, status = os.waitpid(task.pid, os.WNOHANG) if task.pid else (0, 0)
-            if not ended:
-                continue
-            task.pid = 0
-            if is_ending:
-                continue
-            lived = time.monotonic() - task.started_at
-            task.pause = 0.0 if lived > SOON else min(max(2 * task.pause, FIRST_PAUSE), LAST_PAUSE)
-            task.due_at = time.monotonic() + task.pause
-            log.warning("%s %s; starting another", task.name, _cause(status))
+        for pid, status in _ended():
+            # All others are orphans, which process 1 of a container inherits.
+            for task in (task for task in self._tasks if task.pid == pid):
+                task.pid = 0
+                if not is_ending:
+                    _plan_another(task, status)
 
     def _send(self, number: int) -> None:
         for task in self._tasks:
@@ -120,6 +116,20 @@ class Supervisor:
                 self._send(signal.SIGKILL)
             signal.sigtimedwait({signal.SIGCHLD}, max(left, 0.1))
             self._reap(is_ending=True)
+
+
+def _ended() -> Iterator[tuple[int, int]]:
+    """The processes that have ended, with their statuses."""
+    with suppress(ChildProcessError):
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            yield ended
+
+
+def _plan_another(task: Task, status: int) -> None:
+    lived = time.monotonic() - task.started_at
+    task.pause = 0.0 if lived > SOON else min(max(2 * task.pause, FIRST_PAUSE), LAST_PAUSE)
+    task.due_at = time.monotonic() + task.pause
+    log.warning("%s %s; starting another", task.name, _cause(status))
 
 
 def _cause(status: int) -> str:

@@ -70,6 +70,7 @@ class Program(Source):
                 os.killpg(process.pid, signal.SIGKILL)
             process.stdout.close()
             process.wait()
+            _reap(process.pid)
 
     def _start(self) -> subprocess.Popen:
         try:
@@ -114,6 +115,13 @@ def _exit_status(pid: int, deadline: float) -> int:
         if time.monotonic() > deadline:
             raise _too_slow()
         time.sleep(_PAUSE)
+
+
+def _reap(group: int) -> None:
+    """What it had started is ours now if we are process 1 of a container, and would stay as zombies."""
+    with suppress(ChildProcessError):
+        while True:
+            os.waitpid(-group, 0)
 
 
 def _groups(output: bytes) -> tuple[str, ...]:

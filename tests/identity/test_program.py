@@ -1,9 +1,11 @@
 """The program that knows people: what it gets, what its exit status means, and that nothing else lets anybody in."""
 
 import json
+import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,7 @@ from regadmin.errors import SourceUnavailable, Unauthenticated
 from regadmin.identity.program import ENVIRONMENT, Program
 from regadmin.identity.source import TIMEOUT
 from tests.rigs.identity import write_program
+from tests.rigs.processes import children, inheriting_orphans
 from tests.rigs.server import wait_until
 
 SOON = 0.5
@@ -98,6 +101,13 @@ def test_one_that_hangs_is_killed_with_all_that_it_started(program, tmp_path, ou
     assert time.monotonic() - began < TIMEOUT - 1
     started = int((tmp_path / "pid").read_text())
     wait_until(lambda: not is_there(started))
+
+
+@pytest.mark.parametrize("body", ["sleep 60 & exit 1", "(sleep 60 & sleep 60) & exec sleep 60"])
+def test_it_leaves_no_zombies_to_process_1_of_a_container(program, body):
+    with inheriting_orphans(), pytest.raises((Unauthenticated, SourceUnavailable)):
+        program(body, SOON).authenticate("alice", "secret")
+    assert not any("\nState:\tZ" in Path(f"/proc/{pid}/status").read_text() for pid in children(os.getpid()))
 
 
 def test_one_that_reads_nothing_is_believed_all_the_same(tmp_path):

@@ -16,6 +16,7 @@ import pytest
 from regadmin.passwords import usable_cores
 from regadmin.services.throttle import ADDRESS, SAME
 from tests.rigs import images
+from tests.rigs.processes import children
 from tests.rigs.registry import free_port
 from tests.rigs.server import ADMIN, RunningServer, wait_until
 from tests.rigs.standin import SLOW, StandinRegistry
@@ -28,10 +29,6 @@ REFUSED = {401, 429}
 """Whoever goes on with wrong credentials is throttled."""
 
 TOKEN = "/api/v1/registry/auth?service=container_registry&scope=repository:team/app:pull"
-
-
-def children(pid: int) -> list[int]:
-    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def is_there(pid: int) -> bool:
