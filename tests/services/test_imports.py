@@ -177,6 +177,16 @@ def test_what_is_no_store_of_the_original_is_refused(tmp_path):
             read("registry-admin", tmp_path / "file")
 
 
+@pytest.mark.parametrize("place", ["users SET login", "users SET password", "access SET name", "groups SET name"])
+@pytest.mark.parametrize("value", ["X'00ff'", "CAST(X'00ff' AS TEXT)"])
+def test_a_store_of_the_original_that_holds_no_text_is_refused(tmp_path, place, value):
+    path = original_store(tmp_path / "original.db")
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"UPDATE {place} = {value} WHERE id = 1")
+    with pytest.raises(Error, match="cannot be read as a store of zebox/registry-admin"):
+        read("registry-admin", path)
+
+
 def state(house: House) -> tuple:
     return house.store.revision(), house.export.text(), Activities(house.store).latest_id()
 
