@@ -144,6 +144,26 @@ def test_one_that_cannot_be_run_says_so(tmp_path):
         assert refused.value.reason == "it is no file that this server may run"
 
 
+def test_the_example_of_the_page_lets_in_whom_it_should_and_nobody_when_its_file_is_gone(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "identity.md").read_text()
+    script = tmp_path / "who"
+    script.write_text(page.split("```sh\n")[1].split("```")[0].replace("/etc/regadmin/carol", str(tmp_path / "carol")))
+    script.chmod(0o755)
+    asked = Program([str(script)])
+    for content in (None, ""):
+        if content is not None:
+            (tmp_path / "carol").write_text(content)
+        for password in ("secret", " ", ""):
+            with pytest.raises(SourceUnavailable):
+                asked.authenticate("carol", password)
+    (tmp_path / "carol").write_text(" a \\password\n")
+    assert asked.authenticate("carol", " a \\password").groups == ("team",)
+    assert asked.authenticate("dave", " a \\password") is None
+    for password in ("a \\password", " a \\password ", " a password", "*", ""):
+        with pytest.raises(Unauthenticated):
+            asked.authenticate("carol", password)
+
+
 def test_a_check_does_not_run_it(program, tmp_path):
     program(f"touch {tmp_path}/ran").check()
     assert not (tmp_path / "ran").exists()
