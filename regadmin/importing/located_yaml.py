@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from itertools import chain
 
 import yaml
+from yaml.scanner import ScannerError
 
 from regadmin.importing.plan import Place, Plan, Weight
 
@@ -122,10 +123,21 @@ class Fields(dict[str, Value]):
         return self._nothing
 
 
+class _Loader(yaml.SafeLoader):
+    def scan_flow_scalar_non_spaces(self, double: bool, start_mark: yaml.Mark) -> list[str]:
+        try:
+            text = "".join(super().scan_flow_scalar_non_spaces(double, start_mark))
+            # JSON writes what is beyond 16 bits as two halves, which are no text by themselves.
+            return [text.encode("utf-16", "surrogatepass").decode("utf-16")]
+        except (ValueError, OverflowError):
+            problem = "found an escape that is no character"
+            raise ScannerError("while scanning a double-quoted scalar", start_mark, problem, self.get_mark()) from None
+
+
 def documents(text: str, plan: Plan, file: str, first_line: int = 1) -> list[Value]:
     """The documents of a YAML file, none of them if it cannot be read. JSON is YAML, too."""
     try:
-        nodes = list(yaml.compose_all(text, yaml.SafeLoader))
+        nodes = list(yaml.compose_all(text, _Loader))
         is_too_long = any(_length(node, {}) > MOST_CHARACTERS for node in nodes)
     except yaml.MarkedYAMLError as error:
         place, reason = Place(file, error.problem_mark.line + first_line), _plainly(error)

@@ -256,8 +256,9 @@ class Provisioning:
         return found[0].id if found else None
 
     def _find_group(self, name: str) -> int | None:
+        """By its exact name: what is said twice in other letters would take turns for ever."""
         rows = self._store.groups.list(Listing(filters={"name": name})).rows
-        return rows[0].id if rows else None
+        return next((group.id for group in rows if group.name == name), None)
 
     def _keep_an_admin(self, work: _Work, before: int) -> None:
         """Whoever was here first cannot be shut out by a file, nor can everybody."""

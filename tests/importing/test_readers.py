@@ -1,6 +1,7 @@
 """What is wrong with a file is told at once, each with its line; what has no equal here is named."""
 
 import base64
+import json
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,8 @@ BAD = [
     (own_yaml, "a: " * 2000 + "b", ["1: cannot be read as YAML"]),
     (own_yaml, "- " * 1100, ["0: cannot be read as YAML: it is nested too deeply"]),
     (own_yaml, "&a\nregadmin: 1\nusers: *a\nrules: [*a]", ["0: cannot be read as YAML: it holds more than 8 MiB"]),
+    *((own_yaml, f'regadmin: 1\nusers: {{"a{escape}": {{}}}}', ["2: cannot be read as YAML: found an escape"])
+      for escape in (r"\ud83d", r"\ude00\ud83d", r"\U00110000", r"\UFFFFFFFF")),
     (registry_auth, BOMB, ["0: cannot be read as YAML: it holds more than 8 MiB, aliases included"]),
 ]  # fmt: skip
 
@@ -86,6 +89,13 @@ def test_an_error_never_tells_a_password(line):
     found = remarks(own_yaml.read(f"regadmin: 1\nusers:\n  alice: {line}\n", "file"))
     assert found[0].startswith("3: ")
     assert "hunter22" not in "".join(found)
+
+
+def test_json_may_write_a_character_as_two_halves():
+    description = "\U0001f433 ships \U0001f433"
+    text = json.dumps({"regadmin": 1, "groups": {"crew": {"description": description}}})
+    assert r"\ud83d\udc33" in text
+    assert own_yaml.read(text, "f").groups[0].group.description == description
 
 
 def test_a_file_that_is_missing_or_no_text_is_told(tmp_path):

@@ -171,6 +171,19 @@ BROKEN = {
         "regadmin: 1\nusers:\n  x: {password: 123456, groups: [nobody]}\n",
         "b.yml:3: user x: there is no group nobody",
     ),
+    "a user of a group in other letters": (
+        "regadmin: 1\nusers:\n  x: {password: 123456, groups: [crew, Crew]}\n",
+        "b.yml:3: user x: there is no group Crew",
+    ),
+    "a group in other letters": (
+        "regadmin: 1\nrules:\n- {group: CREW, resource_name: x, action: pull}\n",
+        "b.yml:3: a rule of group CREW, and there is none",
+    ),
+    "an escape that is no character": (
+        'regadmin: 1\ngroups:\n  x: {description: "\\UFFFFFFFF"}\n',
+        "b.yml:3: cannot be read as YAML: found an escape that is no character",
+    ),
+    "aliases without end": ("&a\nregadmin: 1\nusers: *a\n", "b.yml: cannot be read as YAML: it holds more than 8 MiB"),
     "an expression that does not compile": (
         "regadmin: 1\nrules:\n- {audience: registered, resource_name: '/(/', action: pull}\n",
         "b.yml:3: /(/ ",
