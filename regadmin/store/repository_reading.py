@@ -23,7 +23,7 @@ _REPOSITORY_CONDITIONS = {
     "names": "r.name IN (SELECT value FROM json_each(:names))",
     "namespace": "r.name >= :namespace || '/' AND r.name < :namespace || '0'",
     "not_pulled_since": "COALESCE(r.last_pulled_at, 0) < :not_pulled_since",
-    "visible": "is_visible(r.id)",
+    "visible": "substr(:visible, r.id + 1, 1) = x'01'",
 }
 _HOLDING = {"holding": "r.id IN (SELECT value FROM json_each(:holding))"}
 _HOLDS_TAG = {
@@ -68,7 +68,7 @@ _TAG_CONDITIONS = {
     "name": "t.sort_key = natural_key(:name) AND t.name = :name",
     "digest": "t.manifest_id IN (SELECT id FROM manifests WHERE digest = :digest)",
     "attached": "t.is_attached = :attached",
-    "visible": "is_visible(t.repository_id)",
+    "visible": "substr(:visible, t.repository_id + 1, 1) = x'01'",
 }
 _TAG_ORDERS = {
     "name": ("t.sort_key", "t.repository_id"),
@@ -179,8 +179,11 @@ class RepositoryReader:
         """The first segments of the names, those that hold the text, in order."""
         sql, values = _NAMESPACES, {"holds": like(text), "limit": limit}
         if visible is not None:
-            self._see(visible)
-            sql += "AND EXISTS (SELECT 1 FROM repositories r WHERE r.namespace = spaces.name AND is_visible(r.id))"
+            values["visible"] = visible
+            sql += """
+                AND EXISTS (SELECT 1 FROM repositories r
+                            WHERE r.namespace = spaces.name AND substr(:visible, r.id + 1, 1) = x'01')
+            """
         return [row["name"] for row in self._database.all(sql + " LIMIT :limit", values)]
 
     def arrivals(self) -> tuple[int, int]:
@@ -344,7 +347,6 @@ class RepositoryReader:
 
     def sharing(self, repository: str, digest: str, visible: Visible = None) -> dict[str, int]:
         """For each layer that other images hold as well, how many those are."""
-        self._see(visible or b"")
         rows = self._database.all(
             """
             SELECT b.digest, count(DISTINCT other.digest) AS images
@@ -352,10 +354,11 @@ class RepositoryReader:
             JOIN manifest_blobs theirs ON theirs.blob_id = mine.blob_id
             JOIN manifests other ON other.id = theirs.manifest_id AND other.digest <> :digest
             JOIN repositories r ON r.id = other.repository_id
-            WHERE mine.manifest_id = :id AND mine.position > 0 AND (:is_filtered = 0 OR is_visible(r.id))
+            WHERE mine.manifest_id = :id AND mine.position > 0
+              AND (:visible IS NULL OR substr(:visible, r.id + 1, 1) = x'01')
             GROUP BY b.digest
             """,
-            {"id": self._manifest_id(repository, digest), "digest": digest, "is_filtered": visible is not None},
+            {"id": self._manifest_id(repository, digest), "digest": digest, "visible": visible},
         )
         return {row["digest"]: row["images"] for row in rows}
 
@@ -422,7 +425,8 @@ class RepositoryReader:
         """What a page is cut from, and how many rows that has."""
         where = _where(_TAG_CONDITIONS, values)
         if values.keys() == {"visible"}:
-            sql = "SELECT COALESCE(sum(tag_count + attached_count), 0) FROM repositories r WHERE is_visible(r.id)"
+            sql = "SELECT COALESCE(sum(tag_count + attached_count), 0) FROM repositories r "
+            sql += _where(_REPOSITORY_CONDITIONS, values)
         else:
             sql = "SELECT count(*) FROM tags t " + where
         table = _REPOSITORIES_FIRST if listing.sort == "repository_name" else "tags t"
@@ -454,18 +458,9 @@ class RepositoryReader:
         values = {name: listing.filters.get(name) for name in conditions}
         values |= {name: like(values.get(name)) for name in ("q", "tag")}
         values |= {name: json.dumps(values[name]) for name in ("ids", "names") if values.get(name) is not None}
-        if visible is not None:
-            self._see(visible)
-            values["visible"] = True
+        values["visible"] = visible
         values["phrase"] = self._database.phrase(listing.filters.get("q"))
         return {name: value for name, value in values.items() if value is not None}
-
-    def _see(self, visible: bytes) -> None:
-        """Let statements of this thread ask for `is_visible(id)`."""
-        end = len(visible)
-        self._database.connection.create_function(
-            "is_visible", 1, lambda row_id: row_id < end and visible[row_id], deterministic=True
-        )
 
     def _batches(self, names: list[str]) -> Iterator[Repository]:
         """By their names: what may be seen by an id could be another one by now."""
