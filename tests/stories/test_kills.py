@@ -44,6 +44,8 @@ class Answered:
         self.unsure: set[str] = set()
         """Those whose last change was not answered."""
         self.rules: set[str] = set()
+        self.tokens: dict[int, bool] = {}
+        """Whether each is good, by its id; those that are being revoked are left out."""
         self.envelopes: set[str] = set()
 
 
@@ -80,7 +82,9 @@ class World:
     def kill_service(self, after: float, prefix: str) -> None:
         writers = [
             threading.Thread(target=self._until_it_dies, args=(write, f"{prefix}-{number}"))
-            for number, write in enumerate([self._write_user, self._write_user, self._write_rule, self._write_events])
+            for number, write in enumerate(
+                [self._write_user, self._write_user, self._write_rule, self._write_token, self._write_events]
+            )
         ]
         known = self._counts()
         for writer in writers:
@@ -117,7 +121,7 @@ class World:
 
     def _counts(self) -> tuple[int, ...]:
         answered = self.answered
-        return len(answered.users), len(answered.rules), len(answered.envelopes)
+        return len(answered.users), len(answered.rules), len(answered.tokens), len(answered.envelopes)
 
     def _until_it_dies(self, write, prefix: str) -> None:
         for number in itertools.count():
@@ -151,6 +155,17 @@ class World:
         self._call("POST", "/api/v1/access", json=fields)
         self.answered.rules.add(f"{name}/*")
 
+    def _write_token(self, name: str) -> None:
+        """And revoke the one before it, however long ago that was made."""
+        tokens, fields = "/api/v1/tokens", {"name": name, "expires_at": None}
+        made = self._call("POST", tokens, json=fields).json()["id"]
+        good = [token for token, is_good in self.answered.tokens.items() if is_good]
+        self.answered.tokens[made] = True
+        for token in good:
+            del self.answered.tokens[token]
+            self._call("DELETE", f"{tokens}/{token}")
+            self.answered.tokens[token] = False
+
     def _write_events(self, name: str) -> None:
         pulls = [
             event("pull", "team/app", id=f"{name}/{part}/{uuid.uuid4()}", tag="v1", digest=self.digest, method="GET")
@@ -183,6 +198,8 @@ def assert_whole(world: World) -> None:
             assert found.get(login, "deleted") == state
     rules = {name for (name,) in world.rows("SELECT resource_name FROM rules")}
     assert rules >= world.answered.rules
+    tokens = {token for (token,) in world.rows("SELECT id FROM access_tokens")}
+    assert all((token in tokens) is is_good for token, is_good in world.answered.tokens.items())
     # Of an envelope all events are there or none, and a change and its entry in the activity are one.
     kept = dict(world.rows("SELECT substr(event_id, 1, instr(event_id, '/') - 1), count(*) FROM inbox GROUP BY 1"))
     assert set(kept.values()) <= {IN_ENVELOPE}
