@@ -48,6 +48,10 @@ LOGIN = Limit(free=5, first=5, longest=30)
 FORGOTTEN_AFTER = 3600
 """Seconds without a failure after which the count begins anew."""
 
+_DISORDER = 1
+"""Seconds by which a failure may be told after one that came later: each process looks at the clock, then waits for its
+turn to tell. Whoever guesses at two processes at once would else be forgiven as if the clock had been set back."""
+
 HOME_FOR = 30 * 24 * 3600
 """Seconds for which an address where a login signed in well is not foreign to it."""
 
@@ -78,7 +82,7 @@ class _Count:
 
     def touch(self, now: float) -> None:
         """Forget what is old; a clock that was set back makes nobody wait longer."""
-        if not now - FORGOTTEN_AFTER <= self.failed_at <= now:
+        if not _is_kept(self.failed_at, now):
             self.failures, self.until = 0, 0
 
     def wait(self, now: float) -> float:
@@ -93,7 +97,8 @@ class _Count:
     def fail(self, now: float) -> None:
         self.touch(now)
         self.failures += 1
-        self.failed_at, self.until = now, now + self.limit.delay(self.failures)
+        delay = self.limit.delay(self.failures)
+        self.failed_at, self.until = now, now + delay if delay else 0
 
     def take_back(self, failures: int) -> None:
         self.failures = max(0, self.failures - failures)
@@ -111,7 +116,7 @@ class _Pair:
     turn_at: float | None = None
 
     def touch(self, now: float) -> None:
-        if not now - FORGOTTEN_AFTER <= self.at <= now:
+        if not _is_kept(self.at, now):
             self.failures, self.refused, self.turn_at = 0, 0, None
         self.at = now
 
@@ -303,6 +308,11 @@ class Throttle:
     def _digest(self, *texts: str) -> bytes:
         """Of one size, whatever is sent, and of no use to whoever reads it."""
         return hmac.digest(self._key, "\0".join(texts).encode("utf-8", "surrogatepass"), "sha256")[:16]
+
+
+def _is_kept(failed_at: float, now: float) -> bool:
+    """Whether a failure still counts at this time."""
+    return now - FORGOTTEN_AFTER <= failed_at <= now + _DISORDER
 
 
 def network_of(address: str) -> str:

@@ -119,6 +119,12 @@ class TestAnAddress:
         clock.pass_time(-10_000)
         assert guess() is True
 
+    def test_waits_although_failures_are_told_in_another_order_than_they_happened(self, guess, fail, clock):
+        for number in range(ADDRESS.free):
+            guess(f"wrong {number}", login=f"login {number}")
+            clock.pass_time(-0.001)
+        assert guess("wrong again") >= ADDRESS.first
+
     def test_with_many_good_sign_ins_never_waits(self, guess):
         assert {guess(login=f"robot {number % 7}") for number in range(500)} == {True}
 
