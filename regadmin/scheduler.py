@@ -109,13 +109,16 @@ class Baton:
         socket.send_fds(self._giver, [number.to_bytes(8, "big")], [file])
 
     def take(self, call: Callable[[int, int], object]) -> None:
-        """Call this, in a thread, with each number and its file, which the called one owns."""
+        """Call this, in a thread, with each number and its file, which the called one owns; one after the other."""
         threading.Thread(target=self._take, args=(call,), name="baton", daemon=True).start()
 
     def _take(self, call: Callable[[int, int], object]) -> None:
         while True:
-            number, (file,), *_ = socket.recv_fds(self._taker, 8, 1, socket.MSG_CMSG_CLOEXEC)
-            _guarded(partial(call, int.from_bytes(number, "big"), file))()
+            number, files, *_ = socket.recv_fds(self._taker, 8, 1, socket.MSG_CMSG_CLOEXEC)
+            if files:
+                _guarded(partial(call, int.from_bytes(number, "big"), *files))()
+            else:
+                log.error("what another process handed over is lost: too many files are open")
 
 
 def _guarded(job: Callable[[], object]) -> Callable[[], object]:

@@ -1,5 +1,6 @@
 import logging
 import os
+import resource
 import threading
 import time
 
@@ -155,6 +156,21 @@ def test_a_file_that_a_process_hands_over_waits_for_the_one_that_takes_it_and_is
     assert os.read(out, 4) == b"here"
     os.close(file)
     os.close(out)
+
+
+def test_who_takes_goes_on_after_a_time_with_too_many_open_files(caplog):
+    baton, taken, limits = Baton(), [], resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+    try:
+        baton.take(lambda number, file: taken.append((number, os.close(file))))
+        baton.give(1, 0)
+        wait_until(lambda: "too many files are open" in caplog.text)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    baton.give(2, 0)
+    wait_until(lambda: taken == [(2, None)])
 
 
 def test_who_takes_goes_on_after_an_error():

@@ -157,21 +157,23 @@ class Synchronisation:
         """Begin a run in the background. Raises Conflict if one is going on."""
         run = self._begin(trigger)
         if self.hand_over:
-            lock = self._store.sync_runs.give_lock_away()
-            self.hand_over(run.id, lock)
-            os.close(lock)
+            lock = self._store.sync_runs.give_lock_away(run.id)
+            try:
+                self.hand_over(run.id, lock)
+            finally:
+                os.close(lock)
         else:
-            self._work_in_background(run)
+            threading.Thread(target=self._work, args=(run.id,), name="synchronisation", daemon=True).start()
         return run
 
     def take_over(self, run_id: int, lock: int) -> None:
-        """Carry out, in the background, a run that another process began."""
-        self._store.sync_runs.take_lock_over(lock)
-        self._work_in_background(self._store.sync_runs.find(run_id))
+        """Carry out, to the end, a run that another process began."""
+        self._store.sync_runs.take_lock_over(run_id, lock)
+        self._work(run_id)
 
     def run(self, trigger: str) -> SyncRun:
         """Run to the end. Raises Conflict if one is going on; the registry's faults are in the result."""
-        return self._work(self._begin(trigger))
+        return self._work(self._begin(trigger).id)
 
     def latest(self) -> SyncRun | None:
         """The running synchronisation, else the last one."""
@@ -215,15 +217,12 @@ class Synchronisation:
             )
         return self._store.sync_runs.find(run_id)
 
-    def _work_in_background(self, run: SyncRun) -> None:
-        threading.Thread(target=self._work, args=(run,), name="synchronisation", daemon=True).start()
-
-    def _work(self, run: SyncRun) -> SyncRun:
-        self._run_id = run.id
+    def _work(self, run_id: int) -> SyncRun:
+        self._run_id = run_id
         try:
-            return self._run(_Progress(self._store, run))
+            return self._run(_Progress(self._store, self._store.sync_runs.find(run_id)))
         finally:
-            self._store.sync_runs.release()
+            self._store.sync_runs.release(run_id)
 
     def _run(self, progress: _Progress) -> SyncRun:
         try:

@@ -29,7 +29,8 @@ class SyncRunStore:
 
     def __init__(self, database: Database):
         self._database = database
-        self._lock: int | None = None
+        self._locks: dict[int, int] = {}
+        """By the run: while one is ending, the next may have begun."""
 
     def start(self, trigger: str) -> int | None:
         """Begin a run and return its id; None if another runs, in whichever process."""
@@ -50,23 +51,22 @@ class SyncRunStore:
         except BaseException:
             os.close(lock)
             raise
-        self._lock = lock
+        self._locks[row["id"]] = lock
         return row["id"]
 
-    def release(self) -> None:
-        """Let others start a run. One that is still marked as running is taken for dead."""
-        lock, self._lock = self._lock, None
+    def release(self, run_id: int) -> None:
+        """Let others start a run, if this one is ours. If it is still marked as running, it is taken for dead."""
+        lock = self._locks.pop(run_id, None)
         if lock is not None:
             os.close(lock)
 
-    def give_lock_away(self) -> int:
-        """The open file that locks our run, for another process, which goes on with it. The caller closes it here."""
-        lock, self._lock = self._lock, None
-        return lock
+    def give_lock_away(self, run_id: int) -> int:
+        """The open file that locks this run of ours, for another process, which goes on with it. The caller closes it here."""
+        return self._locks.pop(run_id)
 
-    def take_lock_over(self, lock: int) -> None:
+    def take_lock_over(self, run_id: int, lock: int) -> None:
         """The run that this open file locks is ours now."""
-        self._lock = lock
+        self._locks[run_id] = lock
 
     def interrupt_dead(self) -> None:
         """Say of a run whose process died that it came to no end."""
@@ -90,7 +90,7 @@ class SyncRunStore:
 
     def finish(self, run: SyncRun) -> None:
         """Keep the result; whoever sees that it is over may begin the next one."""
-        self.release()
+        self.release(run.id)
         with self._database.transaction():
             self.progress(run)
             self._database.execute(
@@ -104,7 +104,7 @@ class SyncRunStore:
             "UPDATE sync_runs SET state = 'interrupted', finished_at = ? WHERE id = ? AND state = 'running'",
             (self._database.now(), run_id),
         )
-        self.release()
+        self.release(run_id)
 
     def latest(self) -> SyncRun | None:
         row = self._database.one(_COLUMNS + _FROM + "ORDER BY id DESC LIMIT 1")

@@ -226,7 +226,7 @@ class TestWithoutTheRegistry:
         run_id = app.store.sync_runs.start("timer")
         assert self.local(app)["synchronisation"].says == "the registry is being read"
         app.store.database.execute("DELETE FROM sync_runs WHERE id = ?", (run_id,))
-        app.store.sync_runs.release()
+        app.store.sync_runs.release(run_id)
         app.synchronisation.run("timer")
         assert self.local(app)["synchronisation"].state is State.BAD
         registry()

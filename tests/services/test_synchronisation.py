@@ -1,4 +1,5 @@
 import inspect
+import os
 import signal
 import subprocess
 import sys
@@ -599,9 +600,31 @@ class TestOneAtATime:
         clock.pass_time(passed)
         with pytest.raises(Conflict):
             app.synchronisation.run("test")
-        runs.release()
+        runs.release(dead)
         assert app.synchronisation.run("test").state == "complete"
         assert app.store.sync_runs.find(dead).state == "interrupted"
+
+    def test_a_run_that_ends_does_not_unlock_the_next_one(self, app, monkeypatch):
+        runs = app.store.sync_runs
+        finish = runs.finish
+        monkeypatch.setattr(runs, "finish", lambda run: (finish(run), runs.start("next")))
+        app.synchronisation.run("test")
+        with pytest.raises(Conflict):
+            app.synchronisation.run("third")
+
+    def test_a_run_that_cannot_be_taken_over_or_handed_over_stands_in_nobodys_way(self, app, monkeypatch):
+        synchronisation, given = app.synchronisation, []
+        synchronisation.hand_over = lambda run_id, lock: given.append((run_id, os.dup(lock)))
+        synchronisation.start("test")
+        ((run_id, lock),) = given
+        with monkeypatch.context() as patch, pytest.raises(OSError):
+            patch.setattr(app.store.sync_runs, "find", lambda run_id: os.fstat(-1))
+            synchronisation.take_over(run_id, lock)
+        synchronisation.hand_over = lambda run_id, lock: os.fstat(-1)
+        for _ in range(2):
+            with pytest.raises(OSError):
+                synchronisation.start("test")
+        assert synchronisation.run("test").state == "complete"
 
     @pytest.mark.parametrize("jump", [-86400, 86400])
     def test_a_clock_that_jumps_during_a_run_does_no_harm(self, app, filled, registry, clock, jump):
@@ -624,7 +647,7 @@ class TestOneAtATime:
         registry.is_held = lambda request: request.path == "/v2/other/app/manifests/v1" and not registry.held
         app.synchronisation.start("slow")
         until(lambda: registry.held)
-        app.store.sync_runs.release()
+        app.store.sync_runs.release(2)
         elsewhere = App(settings(registry__port=registry.port), clock)
         assert elsewhere.synchronisation.run("second").state == "complete"
         registry.let_all_go()
@@ -675,9 +698,9 @@ class TestByItself:
 
     def test_while_another_run_is_going_on_the_start_is_put_off(self, app):
         runs = Store(app.store.database.path).sync_runs
-        runs.start("command line")
+        run_id = runs.start("command line")
         assert not app.synchronisation.run_if_empty()
-        runs.release()
+        runs.release(run_id)
         assert app.synchronisation.run_if_empty()
 
     def test_the_timer_synchronises_at_the_interval_of_the_settings(self, settings, clock, registry):
@@ -752,9 +775,9 @@ class TestCommandLine:
 
     def test_while_another_runs_it_says_so_with_exit_status_1(self, registry, sync, tmp_path):
         store = Store(tmp_path / "data.db")
-        store.sync_runs.start("the timer")
+        run_id = store.sync_runs.start("the timer")
         ended = sync()
-        store.sync_runs.release()
+        store.sync_runs.release(run_id)
         assert ended.returncode == 1
         assert "by the timer" in ended.stderr
         assert ended.stdout == ""

@@ -42,7 +42,8 @@ def put(store):
 def begin_run(store: Store) -> int:
     """A new run; the one before is over."""
     store.database.execute("UPDATE sync_runs SET state = 'complete'")
-    store.sync_runs.release()
+    if latest := store.sync_runs.latest():
+        store.sync_runs.release(latest.id)
     return store.sync_runs.start("test")
 
 

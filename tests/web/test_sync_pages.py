@@ -122,9 +122,9 @@ class TestTheHistory:
     def test_shows_the_newest_first_page_by_page(self, app, boss, clock):
         for number in range(30):
             clock.pass_time(100)
-            app.store.sync_runs.start(f"robot-{number}")
+            run_id = app.store.sync_runs.start(f"robot-{number}")
             app.store.database.execute("UPDATE sync_runs SET state = 'complete', finished_at = started_at + 75")
-            app.store.sync_runs.release()
+            app.store.sync_runs.release(run_id)
         text = boss.get("/sync").text
         assert re.findall(r">robot-(\d+)<", text) == [str(number) for number in range(29, 4, -1)]
         assert "1 min 15 s" in text
