@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from regadmin.entities import AccessToken, User
+from regadmin.memory import Memory
 from regadmin.store import Store
 
-_INTERVAL = 60
-"""Seconds for which further uses are not written again."""
+_INTERVAL, _MOST = 60, 10_000
+"""Seconds for which further uses are not written again, and of how many users and tokens that is remembered."""
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ class _Use(NamedTuple):
 class Uses:
     def __init__(self, store: Store):
         self._store = store
-        self._noted: dict[tuple[str, int], int] = {}
+        self._noted: Memory[bool] = Memory(_MOST, store.now)
         self._unwritten: deque[_Use] = deque()
         self.on_use: Callable[[], object] = self.write
         """Called when there is a use to write; whoever cannot wait for the disk leaves that to another thread."""
@@ -51,9 +52,8 @@ class Uses:
         return True
 
     def _note(self, key: tuple[str, int], use: _Use) -> None:
-        now = self._store.now()
-        if 0 <= now - self._noted.get(key, -_INTERVAL) < _INTERVAL:
+        if self._noted.get(key):
             return
-        self._noted[key] = now
+        self._noted.put(key, True, _INTERVAL)
         self._unwritten.append(use)
         self.on_use()
