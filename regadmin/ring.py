@@ -5,7 +5,7 @@ import mmap
 import os
 import struct
 
-_HEAD = struct.Struct("<Q")
+_HEAD = struct.Struct("Q")
 """At the beginning: how many records there have ever been."""
 
 

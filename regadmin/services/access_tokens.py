@@ -49,19 +49,18 @@ class AccessTokens:
 
         Raises Unauthenticated for a token whose time is over: only its owner gets so far.
         """
-        if not is_secret(secret):
+        found = self._find(login, secret)
+        if not found:
             return None
-        token = self._store.access_tokens.find_digest(_digest(secret))
-        user = self._store.users.find(token.user_id) if token else None
-        if not user or user.is_blocked or user.login != login:
-            return None
+        user, token = found
         if token.is_over(self._store.now()):
             raise Unauthenticated(Message("the time of this access token is over; make a new one"))
         self._uses.note_token(token, address)
         return replace(user, access_token=token)
 
-    def exists(self, secret: str) -> bool:
-        return is_secret(secret) and self._store.access_tokens.find_digest(_digest(secret)) is not None
+    def knows(self, login: str, secret: str) -> bool:
+        """Whether `authenticate` tells who that is, or that the token's time is over: no password need be computed."""
+        return self._find(login, secret) is not None
 
     def days_from_now(self, days: int) -> int:
         return self._store.now() + days * 86_400
@@ -101,6 +100,15 @@ class AccessTokens:
             self._store.access_tokens.delete(token_id)
             self._store.activity.add("access token revoked", by.login, owner.login, by.address, _row(token))
         return token
+
+    def _find(self, login: str, secret: str) -> tuple[User, AccessToken] | None:
+        if not is_secret(secret):
+            return None
+        token = self._store.access_tokens.find_digest(_digest(secret))
+        user = self._store.users.find(token.user_id) if token else None
+        if not user or user.is_blocked or user.login != login:
+            return None
+        return user, token
 
     def _check(self, name: str, scope: tuple[Reach, ...], expires_at: int | None) -> None:
         wrong = {}

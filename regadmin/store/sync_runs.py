@@ -61,7 +61,7 @@ class SyncRunStore:
             os.close(lock)
 
     def give_lock_away(self, run_id: int) -> int:
-        """The open file that locks this run of ours, for a process that goes on with it. The caller closes it here."""
+        """The open file that locks this run, for another process, which goes on with it. The caller closes it here."""
         return self._locks.pop(run_id)
 
     def take_lock_over(self, run_id: int, lock: int) -> None:

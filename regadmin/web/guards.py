@@ -190,7 +190,7 @@ class Guards:
         return (
             bool(self._right.get(self._digest(*credentials)))
             or self._identities.are_known(*credentials)
-            or self._access_tokens.exists(credentials[1])
+            or self._access_tokens.knows(*credentials)
         )
 
     def sign_in(self, user: User) -> Identity:

@@ -173,16 +173,22 @@ class TestGuessing:
         assert login(client, "alice", secret, PULL).status == 200
 
     def test_a_good_one_does_not_queue_with_passwords_not_even_the_first_time(self, app, alice, make):
-        def is_costly(secret: str) -> bool:
+        def is_costly(secret: str, login: str = "alice") -> bool:
             class Request:
                 command, path = "GET", REALM
-                headers = {"AUTHORIZATION": "Basic " + b64encode(f"alice:{secret}".encode()).decode()}
+                headers = {"AUTHORIZATION": "Basic " + b64encode(f"{login}:{secret}".encode()).decode()}
 
             return app.reception.is_costly(Request)
 
         secret = make(alice)
         costs = [is_costly(each) for each in (secret, PASSWORD, secret[:-1], secret.swapcase(), PREFIX + "a" * 32)]
         assert costs == [False, True, True, True, True]
+        # As a password of somebody else, whom another source of identity may have to be asked about.
+        assert is_costly(secret, "bob")
+        app.users.update(alice.id, Actor("admin"), is_blocked=True)
+        assert is_costly(secret)
+        app.users.update(alice.id, Actor("admin"), is_blocked=False)
+        assert not is_costly(secret)
         app.access_tokens.revoke(alice, 1, Actor("alice"))
         assert is_costly(secret)
 

@@ -6,7 +6,7 @@ import pytest
 from bottle import Bottle
 
 from regadmin.app import App
-from regadmin.entities import Role
+from regadmin.entities import Reach, Role
 from regadmin.web.forward import PATH as FORWARD_PATH
 from regadmin.web.realm import PATHS as REALM_PATHS
 from regadmin.web.routes import Access
@@ -177,11 +177,14 @@ def test_with_basic_credentials_everybody_gets_what_the_table_says(app, block, n
     assert Expected(*got) == expected
 
 
-def test_an_access_token_opens_what_is_declared_for_it_and_nothing_else(app, by):
-    """Of an admin, without a limit: what is refused is so because of the token."""
-    owner = app.store.users.find_login("the admin")[0]
-    _, secret = app.access_tokens.create(owner, by, "all", (), None)
-    holder = Client(app.wsgi, basic=f"the admin:{secret}")
+@pytest.mark.parametrize("scope", [(), (Reach("**", "*"),)], ids=["without a limit", "with a scope"])
+@pytest.mark.parametrize("login", ["the admin", "the-robot"])
+def test_an_access_token_opens_what_is_declared_for_it_and_nothing_else(app, by, login, scope):
+    """Of an admin, too: what is refused is so because of the token."""
+    app.users.create(by, "", login="the-robot", is_robot=True)
+    owner = app.store.users.find_login(login)[0]
+    _, secret = app.access_tokens.create(owner, by, "all", scope, None)
+    holder = Client(app.wsgi, basic=f"{login}:{secret}")
     for route in app.api_routes:
         name = f"{route.method} {route.path}"
         status = call(holder, name)
