@@ -185,17 +185,19 @@ def test_a_synchronisation_runs_in_the_background_whoever_started_it(tmp_path):
 
     with StandinRegistry() as registry:
         server = RunningServer(tmp_path, registry.port, workers=WORKERS).start()
-        wait_until(lambda: (latest(server) or {}).get("state") == "complete")
-        registry.put("team/app", "1.0", images.oci_image("an image"))
-        registry.fail(SLOW, on="/manifests/")
-        assert server.call("POST", "/api/v1/registry/sync", json={}).status_code == 202
-        wait_until(lambda: any("/manifests/" in request.path for request in registry.requests))
-        for pid in workers(server):
-            os.kill(pid, signal.SIGKILL)
-        registry.heal()
-        wait_until(lambda: latest(server)["state"] != "running")
-        assert (latest(server)["state"], latest(server)["added"]) == ("complete", 1)
-        server.stop()
+        try:
+            wait_until(lambda: (latest(server) or {}).get("state") == "complete")
+            registry.put("team/app", "1.0", images.oci_image("an image"))
+            registry.fail(SLOW, on="/manifests/")
+            assert server.call("POST", "/api/v1/registry/sync", json={}).status_code == 202
+            wait_until(lambda: any("/manifests/" in request.path for request in registry.requests))
+            for pid in workers(server):
+                os.kill(pid, signal.SIGKILL)
+            registry.heal()
+            wait_until(lambda: latest(server)["state"] != "running")
+            assert (latest(server)["state"], latest(server)["added"]) == ("complete", 1)
+        finally:
+            server.stop()
 
 
 def test_connections_wait_for_a_worker_that_is_being_replaced(server):
